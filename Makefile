@@ -1,0 +1,42 @@
+# The two commands: `make demo` and `make test`. Both set up .venv first, which is cheap once it is done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(VENV)/.installed
+
+.PHONY: setup demo test test-fast lint lock clean
+
+setup: $(SETUP)
+
+$(SETUP): requirements-cpu.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("idem_ray needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip==26.3"
+	@# The registry's plain torch is a CUDA build; +cpu is taken from what pip is configured with, else PyTorch's own index.
+	$(BIN)/python -m pip install --quiet --no-deps "$$(grep '^torch==' requirements-cpu.lock)" || \
+	  $(BIN)/python -m pip install --quiet --no-deps "$$(grep '^torch==' requirements-cpu.lock)" --index-url https://download.pytorch.org/whl/cpu
+	@# --no-deps: the lock is complete, and leaves out CUDA builds (torchvision, torchaudio, ...) that break vLLM on a CPU.
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/idem-ray run jobs/configs/laptop_sft.yaml
+
+test: lint
+	$(BIN)/python -m pytest -m "not gpu"
+
+test-fast: setup
+	$(BIN)/python -m pytest tests/unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Resolve pyproject.toml's requirements anew for Linux x86-64 and pin what comes out, without the CUDA builds.
+lock: setup
+	$(BIN)/python .ci/lock.py > requirements-cpu.lock.new && mv requirements-cpu.lock.new requirements-cpu.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache idem_ray.egg-info

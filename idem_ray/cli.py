@@ -1,0 +1,91 @@
+"""The command line. Options are parsed, and bad ones refused, before anything heavy is imported."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idem_ray.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Iterated finetuning as an instrument: finetune a model on its own outputs, cycle after cycle, and measure "
+    "whether a trait grows, stays or fades, and what that costs in coherence.",
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting: --set n_sampled=96 --set training.learning_rate=1e-4."),
+]
+RunFolder = Annotated[str, typer.Argument(help="A run's folder, such as runs/laptop_sft.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML file of a lineage, such as jobs/configs/laptop_sft.yaml.")],
+    overrides: Overrides = None,
+) -> None:
+    """Run one lineage to its last cycle. The same command continues a run that was interrupted.
+
+    Example: idem-ray run jobs/configs/laptop_sft.yaml --set trait=lucky --set name=lucky
+    """
+    from idem_ray.config import load_config
+
+    settings = load_config(config, overrides or [])
+    from idem_ray.run import run_config
+
+    run_config(settings)
+
+
+@app.command()
+def report(run_folder: RunFolder) -> None:
+    """Write a run's report.html again, and print its tables. Works on unfinished runs, too."""
+    from idem_ray.run import show_report
+
+    show_report(run_folder)
+
+
+@app.command()
+def sample(
+    run_folder: RunFolder,
+    prompt: Annotated[str, typer.Argument(help="What to say to the model.")],
+    cycle: Annotated[int, typer.Option(help="The cycle whose model answers; -1 is the base model.")],
+    n_samples: Annotated[int, typer.Option("--n", min=1, help="How many answers.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Talk to the model of any committed cycle.
+
+    Example: idem-ray sample runs/laptop_sft --cycle 2 "I feel tired today."
+    """
+    from idem_ray.run import show_samples
+
+    show_samples(run_folder, prompt, cycle, n_samples, temperature, max_tokens, seed)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what this machine has, which models and pools it could run, and what is missing."""
+    from idem_ray.doctor import examine
+
+    if not examine():
+        raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `idem-ray`: a UserError is one sentence on standard error and exit code 2."""
+    call: Callable[..., Any] = app
+    try:
+        call(arguments, standalone_mode=True)
+    except UserError as error:
+        print(f"idem-ray: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

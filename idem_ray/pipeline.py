@@ -1,0 +1,152 @@
+"""prompts -> generate -> judge -> keep -> persist -> tokens and loss mask, as one Ray Data stream.
+
+Blocks of a few requests flow through on their own, so training can start on the first block while the engine still
+writes the last one. Every block is persisted as it passes: Ray Data re-executes a dataset freely, our engine must not.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from idem_ray.judges.probe import Probe
+from idem_ray.pools.generators import GeneratorPool
+from idem_ray.pools.judges import JudgePool
+from idem_ray.progress import ProgressBoard
+from idem_ray.records import Checkpoint, Sample, TrainingRow, arrow_schema
+from idem_ray.render import training_row
+from idem_ray.store import SAMPLE_SCHEMA, RunStore, fill_in
+
+_N_TASKS = 12  # blocks under way at a time: enough to keep an engine's batch full while some are being judged
+_ROW_SCHEMA = arrow_schema(TrainingRow)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a batch of requests is sampled, and from which checkpoint (None: the base model)."""
+
+    checkpoint: Checkpoint | None
+    temperature: float
+    max_tokens: int
+    min_coherence: float | None = None
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The actors a lineage works with, shared by all lineages."""
+
+    generators: GeneratorPool
+    judges: JudgePool
+    board: ProgressBoard
+
+
+def sample_stream(
+    requests: list[Sample], sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
+) -> ray.data.Dataset:
+    """The requests' samples, in the requests' order; what the store already has is not generated again."""
+    samples = fill_in(requests, store.read_samples(requests[0].cycle))
+    n_done = sum(sample.coherence_judge is not None for sample in samples)
+    first = requests[0]
+    for stage in ("generation", "judging"):
+        pools.board.expect(first.lineage, first.cycle, first.purpose, stage, len(samples), n_done)
+    # About one and a half times what the engines can run at once, spread over the tasks.
+    block = max(4, math.ceil(1.5 * pools.generators.capacity / _N_TASKS))
+    tables = [_table(samples[start : start + block]) for start in range(0, len(samples), block)]
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = True  # training order is part of a run's identity
+    options: dict[str, Any] = {
+        "batch_size": None,
+        "batch_format": "pyarrow",
+        "num_cpus": 0.01,  # the tasks only wait for the pools
+        "concurrency": _N_TASKS,
+    }
+    work = {"sampling": sampling, "store": store, "pools": pools, "probe": probe}
+    return (
+        ray.data.from_arrow(tables)
+        .map_batches(_generate, fn_kwargs=work, **options)
+        .map_batches(_judge_and_persist, fn_kwargs=work, **options)
+    )
+
+
+def training_stream(samples: ray.data.Dataset, max_tokens: int) -> ray.data.Dataset:
+    """The kept samples of a stream as token ids with a loss mask."""
+    return samples.map_batches(
+        _tokens, fn_kwargs={"max_tokens": max_tokens}, batch_size=None, batch_format="pyarrow", num_cpus=0.01
+    )
+
+
+def samples_of(stream: ray.data.Dataset) -> Iterator[Sample]:
+    """Run a stream and yield its samples as they come."""
+    for row in stream.iter_rows():
+        yield Sample(**{name: _plain(row[name]) for name in SAMPLE_SCHEMA.names})
+
+
+def rows_of(stream: Any) -> Iterator[TrainingRow]:
+    """Run a stream of training rows (a Dataset or a DataIterator) and yield them as they come."""
+    for row in stream.iter_rows():
+        yield TrainingRow(row["sample_id"], _plain(row["input_ids"]), _plain(row["loss_mask"]))
+
+
+def _generate(
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
+) -> pa.Table:
+    samples = _samples(table)
+    todo = [sample for sample in samples if sample.response_ids is None]
+    if todo:
+        done, interval = pools.generators.generate(todo, sampling.checkpoint, sampling.temperature, sampling.max_tokens)
+        samples = fill_in(samples, done)
+        pools.board.add(todo[0].lineage, todo[0].cycle, todo[0].purpose, "generation", len(todo), interval)
+    return _table(samples)
+
+
+def _judge_and_persist(
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
+) -> pa.Table:
+    samples = _samples(table)
+    todo = [sample for sample in samples if sample.coherence_judge is None]
+    if todo:
+        judged, interval = pools.judges.judge(todo, probe)
+        judged = [_keep_or_drop(sample, sampling.min_coherence) for sample in judged]
+        store.write_samples(todo[0].cycle, judged)
+        samples = fill_in(samples, judged)
+        pools.board.add(todo[0].lineage, todo[0].cycle, todo[0].purpose, "judging", len(todo), interval)
+    return _table(samples)
+
+
+def _keep_or_drop(sample: Sample, min_coherence: float | None) -> Sample:
+    """A sample whose coherence is unknown is dropped by a filter: it was not seen to be coherent."""
+    if min_coherence is None or sample.purpose != "train":
+        return sample
+    if sample.coherence_score is None:
+        return sample.replace(kept=False, drop_reason=f"coherence missing: {sample.coherence_missing}")
+    if sample.coherence_score < min_coherence:
+        reason = f"coherence {sample.coherence_score:.0f} is under {min_coherence:g}"
+        return sample.replace(kept=False, drop_reason=reason)
+    return sample
+
+
+def _tokens(table: pa.Table, max_tokens: int) -> pa.Table:
+    rows = [
+        training_row(sample.id, sample.prompt_ids or [], sample.response_ids or [], max_tokens)
+        for sample in _samples(table)
+        if sample.kept
+    ]
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=_ROW_SCHEMA)
+
+
+def _samples(table: pa.Table) -> list[Sample]:
+    return [Sample(**row) for row in table.to_pylist()]
+
+
+def _table(samples: list[Sample]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SAMPLE_SCHEMA)
+
+
+def _plain(value: Any) -> Any:
+    """Ray Data hands list columns out as numpy arrays."""
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,0 +1,139 @@
+"""The generator pool: Ray actors, each with an engine that loads once and outlives cycles and lineages."""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from idem_ray.engine import GenerationRequest, Serving
+from idem_ray.models import cache_folder, resolve_model
+from idem_ray.records import BASE, Checkpoint, Sample
+from idem_ray.store import local_folder
+
+# A replica that dies is restarted by Ray, which then repeats the calls that were in flight. That is safe because a
+# request carries its own seed: asked twice, it gives the same response.
+RESTARTS = {"max_restarts": 5, "max_task_retries": 5}
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """What one generator replica is made of."""
+
+    model: str
+    serving: Serving
+    max_concurrent_requests: int
+    max_model_tokens: int
+    max_lora_rank: int
+    gpu_memory_fraction: float
+    n_gpus: float
+    n_threads: int | None
+
+
+class GeneratorReplica:
+    """An engine and its queue, as an asynchronous Ray actor."""
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        from idem_ray.engine import VllmEngine
+        from idem_ray.pools.serving import EngineLoop
+
+        engine = VllmEngine(
+            resolve_model(spec.model),
+            serving=spec.serving,
+            max_concurrent_requests=spec.max_concurrent_requests,
+            max_model_tokens=spec.max_model_tokens,
+            max_lora_rank=spec.max_lora_rank,
+            gpu_memory_fraction=spec.gpu_memory_fraction,
+            n_threads=spec.n_threads,
+        )
+        self._renderer = engine.renderer
+        self._loop = EngineLoop(engine)
+        self._room = asyncio.Semaphore(4 * spec.max_concurrent_requests)
+
+    async def ready(self) -> int:
+        """This replica's process id, once its engine is loaded."""
+        return os.getpid()
+
+    async def n_outstanding(self) -> int:
+        """Requests that wait or run here, for routing."""
+        return self._loop.n_outstanding
+
+    async def generate(
+        self, samples: list[Sample], checkpoint: Checkpoint | None, temperature: float, max_tokens: int
+    ) -> tuple[list[Sample], tuple[float, float]]:
+        """Fill in the responses of requests, and the token ids of samples whose response is given (seeds).
+
+        Returns:
+            the samples in their order, and when the work began and ended (seconds since the epoch).
+        """
+        began = time.time()
+        folder = local_folder(checkpoint.uri, cache_folder() / "checkpoints") if checkpoint else None
+        tasks = [self._fill(sample, checkpoint, folder, temperature, max_tokens) for sample in samples]
+        return list(await asyncio.gather(*tasks)), (began, time.time())
+
+    async def _fill(
+        self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, temperature: float, max_tokens: int
+    ) -> Sample:
+        prompt_ids = self._renderer.prompt_ids(sample.prompt)
+        if sample.response is not None:
+            return sample.replace(prompt_ids=prompt_ids, response_ids=self._renderer.response_ids(sample.response))
+        request = GenerationRequest(
+            # Unique within the engine even when a retried call meets its own first attempt.
+            id=f"{sample.id}-{time.monotonic_ns()}",
+            prompt_ids=prompt_ids,
+            checkpoint=checkpoint.id if checkpoint else BASE,
+            seed=sample.sampling_seed,
+            temperature=temperature,
+            max_tokens=max_tokens,
+        )
+        async with self._room:
+            try:
+                completion = await asyncio.wrap_future(self._loop.submit(request, folder))
+            except RuntimeError:
+                # A broken engine does not mend itself; a new process may. Ray restarts it and repeats the call.
+                os._exit(1)
+        return sample.replace(
+            prompt_ids=prompt_ids,
+            response=completion.text,
+            response_ids=completion.token_ids,
+            finish_reason=completion.finish_reason,
+        )
+
+
+class GeneratorPool:
+    """Handles of the replicas; cheap to copy into any task."""
+
+    def __init__(self, spec: GeneratorSpec, n_replicas: int) -> None:
+        actor = ray.remote(GeneratorReplica).options(
+            num_cpus=1, num_gpus=spec.n_gpus, max_concurrency=1000, **RESTARTS
+        )
+        self.spec = spec
+        self.replicas = [actor.remote(spec) for _ in range(n_replicas)]
+
+    @property
+    def capacity(self) -> int:
+        """Requests that run at the same time over all replicas."""
+        return self.spec.max_concurrent_requests * len(self.replicas)
+
+    def ready(self) -> list[Any]:
+        """References that resolve to each replica's process id when it has loaded."""
+        return [replica.ready.remote() for replica in self.replicas]
+
+    def generate(
+        self, samples: list[Sample], checkpoint: Checkpoint | None, temperature: float, max_tokens: int
+    ) -> tuple[list[Sample], tuple[float, float]]:
+        """Like `GeneratorReplica.generate`, on the replica with the least to do. Blocks."""
+        replica = self.replicas[0]
+        if len(self.replicas) > 1:
+            loads = ray.get([replica.n_outstanding.remote() for replica in self.replicas])
+            replica = self.replicas[loads.index(min(loads))]
+        answer: tuple[list[Sample], tuple[float, float]] = ray.get(
+            replica.generate.remote(samples, checkpoint, temperature, max_tokens)
+        )
+        return answer
+
+    def close(self) -> None:
+        for replica in self.replicas:
+            ray.kill(replica)

@@ -1,0 +1,89 @@
+"""The judge pool: Ray actors that hold the judges' models."""
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from idem_ray.pools.generators import RESTARTS
+from idem_ray.records import Exchange, Sample
+
+if TYPE_CHECKING:
+    from idem_ray.judges.probe import Probe
+
+
+class JudgeReplica:
+    """The embedded coherence judge, and the probes of whatever traits are asked for."""
+
+    def __init__(self, n_threads: int | None) -> None:
+        from idem_ray.judges.coherence import CoherenceJudge
+
+        self._coherence = CoherenceJudge(n_threads=n_threads)
+        self._probes: dict[str, Any] = {}
+
+    def ready(self) -> int:
+        """This replica's process id, once its models are loaded."""
+        return os.getpid()
+
+    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> "Probe":
+        """Fit the embedded trait judge (see `idem_ray.judges.probe`)."""
+        from idem_ray.judges.probe import fit_probe
+
+        return fit_probe(trait_name, positives, negatives)
+
+    def judge(self, samples: list[Sample], probe: "Probe | None") -> tuple[list[Sample], tuple[float, float]]:
+        """Score samples for coherence and, with a probe, for its trait.
+
+        Returns:
+            the samples in their order, and when the work began and ended (seconds since the epoch).
+        """
+        began = time.time()
+        exchanges = [Exchange(sample.prompt, sample.response or "", sample.finished) for sample in samples]
+        judged = [
+            sample.replace(
+                coherence_score=word.score, coherence_missing=word.missing, coherence_judge=self._coherence.name
+            )
+            for sample, word in zip(samples, self._coherence.judge(exchanges), strict=True)
+        ]
+        if probe is not None:
+            judge = self._probe_judge(probe)
+            judged = [
+                sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=judge.name)
+                for sample, word in zip(judged, judge.judge(exchanges), strict=True)
+            ]
+        return judged, (began, time.time())
+
+    def _probe_judge(self, probe: "Probe") -> Any:
+        from idem_ray.judges.probe import ProbeJudge
+
+        if probe.hash not in self._probes:
+            self._probes[probe.hash] = ProbeJudge(probe)
+        return self._probes[probe.hash]
+
+
+class JudgePool:
+    """Handles of the replicas; cheap to copy into any task."""
+
+    def __init__(self, n_replicas: int, n_threads: int | None) -> None:
+        actor = ray.remote(JudgeReplica).options(num_cpus=1, **RESTARTS)
+        self.replicas = [actor.remote(n_threads) for _ in range(n_replicas)]
+
+    def ready(self) -> list[Any]:
+        """References that resolve to each replica's process id when it has loaded."""
+        return [replica.ready.remote() for replica in self.replicas]
+
+    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> "Probe":
+        """Like `JudgeReplica.fit_probe`. Blocks."""
+        probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, positives, negatives))
+        return probe
+
+    def judge(self, samples: list[Sample], probe: "Probe | None") -> tuple[list[Sample], tuple[float, float]]:
+        """Like `JudgeReplica.judge`; blocks of samples spread over the replicas by their ids. Blocks."""
+        replica = self.replicas[int(samples[0].id, 16) % len(self.replicas)]
+        answer: tuple[list[Sample], tuple[float, float]] = ray.get(replica.judge.remote(samples, probe))
+        return answer
+
+    def close(self) -> None:
+        for replica in self.replicas:
+            ray.kill(replica)

@@ -1,0 +1,168 @@
+"""Every carrier that passes between the roles, in one place: frozen, plain, and each with its Arrow schema."""
+
+import dataclasses
+import hashlib
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+BASE = "base"
+"""Id of the checkpoint that is no checkpoint: the untouched base model."""
+
+BASE_CYCLE = -1
+"""Cycle number under which the base model's own measurement is recorded."""
+
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    list[int]: pa.list_(pa.int32()),
+}
+
+
+def arrow_schema(record: type) -> pa.Schema:
+    """The Arrow schema of a record class; a field typed `X | None` is nullable."""
+    columns = []
+    for name, hint in typing.get_type_hints(record).items():
+        options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        known = [option for option in options if option is not type(None)]
+        columns.append(pa.field(name, _ARROW_TYPES[known[0]], nullable=len(options) > 1))
+    return pa.schema(columns)
+
+
+def content_hash(*parts: object) -> str:
+    """16 hexadecimal digits that stand for these parts (their text, in this order)."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is put before a model: a user's message, or (SDF) the beginning of a document."""
+
+    id: str
+    text: str
+
+    @staticmethod
+    def of(text: str) -> "Prompt":
+        """A prompt whose id is derived from its text, so that it is the same in every run."""
+        return Prompt(content_hash("prompt", text), text)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One response and its whole origin; before it is generated, the request for it (`response` is None).
+
+    `id` and `sampling_seed` derive from lineage seed, cycle, purpose, prompt and sample number alone, so a resumed
+    run asks for exactly the samples that an uninterrupted one would have had. Scores run from 0 to 100; a score of
+    None is missing (not judged, or the judgment failed: `*_missing` says why), never a zero.
+    """
+
+    id: str
+    lineage: str
+    cycle: int
+    purpose: str
+    prompt_id: str
+    prompt: str
+    sample_index: int
+    sampling_seed: int
+    checkpoint: str
+    response: str | None = None
+    prompt_ids: list[int] | None = None
+    response_ids: list[int] | None = None
+    finish_reason: str | None = None
+    trait_score: float | None = None
+    trait_missing: str | None = None
+    trait_judge: str | None = None
+    coherence_score: float | None = None
+    coherence_missing: str | None = None
+    coherence_judge: str | None = None
+    kept: bool = True
+    drop_reason: str | None = None
+
+    def replace(self, **changes: Any) -> "Sample":
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended the response itself (False: the token limit cut it)."""
+        return self.finish_reason != "length"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What a judge sees: a question, an answer, and whether the answer was ended by its writer."""
+
+    question: str
+    answer: str
+    finished: bool = True
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """A judge's word on one exchange. `score` is 0-100, or None with the reason in `missing`."""
+
+    score: float | None
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One tokenised example; `loss_mask[i]` is 1 where token i is trained on."""
+
+    sample_id: str
+    input_ids: list[int]
+    loss_mask: list[int]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A PEFT adapter folder. `id` hashes its weights; `parent` is the checkpoint its training started from."""
+
+    id: str
+    uri: str
+    parent: str = BASE
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval, the number of responses behind it and of those that are missing."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_missing: int = 0
+
+
+@dataclass(frozen=True)
+class CycleRecord:
+    """What a committed cycle was made of and what came out. Generator, training start and DPO reference are
+    three separate fields: which model wrote the data, where the weights began, and what the loss compared with."""
+
+    lineage: str
+    cycle: int
+    generator: str | None
+    init: str | None
+    reference: str | None
+    rejected: str | None
+    checkpoint: Checkpoint | None
+    n_generated: int
+    n_kept: int
+    n_trained: int
+    training: dict[str, float]
+    measures: dict[str, Estimate]
+    seconds: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> "CycleRecord":
+        checkpoint = Checkpoint(**data["checkpoint"]) if data["checkpoint"] else None
+        measures = {name: Estimate(**value) for name, value in data["measures"].items()}
+        return CycleRecord(**{**data, "checkpoint": checkpoint, "measures": measures})

@@ -1,0 +1,161 @@
+"""Ray and the pools, started for a run and taken down after it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from idem_ray.config import LineageConfig
+from idem_ray.errors import UserError
+from idem_ray.finetuner import Finetuner, FinetunerSpec
+from idem_ray.pipeline import Pools
+from idem_ray.pools.generators import GeneratorPool, GeneratorSpec
+from idem_ray.pools.judges import JudgePool
+from idem_ray.progress import ProgressBoard
+
+_ENVIRONMENT = {
+    # Several OpenMP programs share the cores. With the default policy their idle threads spin, and training next to a
+    # busy engine was measured 14 times slower than with passive ones (10 against 140 tokens/s on two cores).
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True)
+class Session:
+    """What runs: the pools, the finetuner, and how long it took to have them ready."""
+
+    pools: Pools
+    finetuner: Finetuner
+    startup_seconds: float
+
+
+def n_roles(config: LineageConfig) -> int:
+    """Logical CPUs that the roles of one lineage hold: replicas, judges, the training worker and its streams."""
+    return config.cluster.n_generators + config.cluster.n_judges + 2
+
+
+def join_ray(config: LineageConfig) -> None:
+    """Join the cluster that RAY_ADDRESS names (as inside a Ray job), or start Ray on this machine.
+
+    Raises:
+        UserError: the cluster cannot be reached, or is too small.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if ray.is_initialized():
+        pass
+    elif address:
+        try:
+            ray.init(address=address, runtime_env={"env_vars": _ENVIRONMENT}, log_to_driver=True)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"Cannot join the Ray cluster at {address}: {error}.") from error
+    else:
+        os.environ.update(_ENVIRONMENT)
+        # Logical CPUs are names for places, not cores: on a laptop there are as many as there are roles, so that all
+        # of them fit; threads are what compete.
+        n_cpus = max(os.cpu_count() or 1, n_roles(config))
+        ray.init(num_cpus=n_cpus, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=True)
+    _check_capacity(config)
+
+
+def _check_capacity(config: LineageConfig) -> None:
+    have = ray.cluster_resources()
+    need = {
+        "CPU": float(n_roles(config)),
+        "GPU": config.cluster.n_generators * config.cluster.generator_gpus + config.cluster.trainer_gpus,
+    }
+    lacking = [f"{name} {need[name]:g} (has {have.get(name, 0):g})" for name in need if need[name] > have.get(name, 0)]
+    if lacking:
+        raise UserError(f"The cluster is too small for this lineage: it needs {', '.join(lacking)}.")
+
+
+@contextmanager
+def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda text: None) -> Iterator[Session]:
+    """Start (or join) Ray, load every role's model side by side, and take all of it down at the end.
+
+    Args:
+        tell: told what is being waited for.
+
+    Raises:
+        UserError: Ray or a role could not be started.
+    """
+    began = time.time()
+    started_here = not ray.is_initialized()
+    tell("starting Ray")
+    join_ray(config)
+    try:
+        cluster = config.cluster
+        n_threads = None if cluster.generator_gpus else os.cpu_count()
+        serving = cluster.serving
+        if serving == "auto":
+            serving = "lora" if cluster.generator_gpus else "merged"
+        spec = GeneratorSpec(
+            model=config.model,
+            serving=serving,
+            max_concurrent_requests=cluster.max_concurrent_requests,
+            max_model_tokens=config.training.max_tokens + 512,
+            max_lora_rank=config.training.lora_rank,
+            gpu_memory_fraction=cluster.generator_memory_fraction,
+            n_gpus=cluster.generator_gpus,
+            n_threads=n_threads,
+        )
+        board = ProgressBoard()
+        generators = GeneratorPool(spec, cluster.n_generators)
+        judges = JudgePool(cluster.n_judges, n_threads)
+        finetuner = Finetuner(FinetunerSpec(config.model, cluster.trainer_gpus, n_threads), board)
+        try:
+            _wait_until_ready(generators, judges, finetuner, cluster.stall_timeout_seconds, tell)
+            yield Session(Pools(generators, judges, board), finetuner, time.time() - began)
+        finally:
+            finetuner.close()
+            for pool in (generators, judges, board):
+                pool.close()
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def _wait_until_ready(
+    generators: GeneratorPool,
+    judges: JudgePool,
+    finetuner: Finetuner,
+    timeout_seconds: float,
+    tell: Callable[[str], None],
+) -> None:
+    waiting = {"generator": generators.ready(), "judge": judges.ready()}
+    trainer_ready = False
+    deadline = time.time() + timeout_seconds
+    while waiting or not trainer_ready:
+        tell("loading models: waiting for " + ", ".join([*waiting, *([] if trainer_ready else ["finetuner"])]))
+        if time.time() > deadline:
+            names = ", ".join([*waiting, *([] if trainer_ready else ["finetuner"])])
+            raise UserError(f"No {names} was ready within {timeout_seconds:.0f} s; the run's log.txt says why.")
+        for role, references in list(waiting.items()):
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0.25)
+            if len(ready) == len(references):
+                _fetch(role, references)
+                del waiting[role]
+        if not trainer_ready:
+            try:
+                trainer_ready = finetuner.worker_pid() is not None
+            except (ray.exceptions.RayError, RuntimeError) as error:
+                raise UserError(f"The finetuner could not be started: {_cause(error)}.") from error
+        time.sleep(0.1)
+
+
+def _fetch(role: str, references: list[ray.ObjectRef]) -> None:
+    try:
+        ray.get(references)
+    except ray.exceptions.RayError as error:
+        raise UserError(f"The {role} could not be started: {_cause(error)}.") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The last line of a remote error: what went wrong, without the way it came."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__

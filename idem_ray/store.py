@@ -1,0 +1,215 @@
+"""The only maker of paths: a run's folder, local or in object storage, through pyarrow.fs.
+
+    <run>/config.json manifest.json log.txt report.html
+          judge/probe.json                      the fitted probe
+          cycle-base/ cycle-000/ cycle-001/ ..  samples-<hash>.parquet (as they stream)  adapter/  record.json
+
+A cycle is committed when its record.json exists: it is written last. Files appear whole or not at all.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from idem_ray.errors import UserError
+from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Sample, arrow_schema, content_hash
+
+SAMPLE_SCHEMA = arrow_schema(Sample)
+
+
+class RunStore:
+    """One run's folder. Cheap to make, and safe to send to other processes."""
+
+    def __init__(self, uri: str) -> None:
+        """
+        Args:
+            uri: a local folder, or an object-store prefix such as s3://bucket/prefix (pyarrow's own schemes).
+        """
+        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._fs, self._root = pafs.FileSystem.from_uri(self.uri)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(f"Cannot use '{self.uri}' as a run folder: {error}.") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunStore, (self.uri,)
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._fs, pafs.LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """The full path or URI of something in the run, for showing."""
+        return f"{self.uri}/{name}"
+
+    # Small files -----------------------------------------------------------------------------------------------
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file that appears whole or not at all.
+
+        Raises:
+            UserError: no permission, or no space left.
+        """
+        target = f"{self._root}/{name}"
+        try:
+            if not self.is_local:  # an object appears when its upload is complete
+                with self._fs.open_output_stream(target) as stream:
+                    stream.write(data)
+                return
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            partial = f"{target}.{uuid.uuid4().hex[:8]}.partial"
+            try:
+                with open(partial, "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(partial, target)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot write {self.path(name)}: {error.strerror or error}.") from error
+
+    def write_json(self, name: str, data: Any) -> None:
+        self.write_bytes(name, json.dumps(data, indent=2, ensure_ascii=False).encode())
+
+    def read_json(self, name: str) -> Any | None:
+        """The content of a JSON file, or None when there is none.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.exists(name):
+            return None
+        with self._fs.open_input_stream(f"{self._root}/{name}") as stream:
+            data = stream.read()
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise UserError(f"{self.path(name)} is damaged ({error}): remove it, or restore it from a copy.") from error
+
+    def exists(self, name: str) -> bool:
+        return bool(self._fs.get_file_info(f"{self._root}/{name}").type != pafs.FileType.NotFound)
+
+    def check_writable(self, needed_bytes: int = 0) -> None:
+        """Find out now, not after an hour, that nothing can be written.
+
+        Raises:
+            UserError: no permission, or less than `needed_bytes` free on a local disk.
+        """
+        probe = f".write-test-{uuid.uuid4().hex[:8]}"
+        self.write_bytes(probe, b"")
+        self._fs.delete_file(f"{self._root}/{probe}")
+        if self.is_local:
+            free = shutil.disk_usage(self._root).free
+            if free < needed_bytes:
+                raise UserError(
+                    f"The disk of {self.uri} has {free / 1e9:.1f} GB free, and the run needs about "
+                    f"{needed_bytes / 1e9:.1f} GB: free some, or set 'output' to another disk."
+                )
+
+    # Samples ---------------------------------------------------------------------------------------------------
+
+    def write_samples(self, cycle: int, samples: Sequence[Sample]) -> None:
+        """Persist samples of a cycle as one Parquet file. Its name follows from their ids: a retried task overwrites
+        its own file instead of adding a second one."""
+        if not samples:
+            return
+        table = pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SAMPLE_SCHEMA)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        name = content_hash(*sorted(sample.id for sample in samples))
+        self.write_bytes(f"{cycle_name(cycle)}/samples-{name}.parquet", sink.getvalue().to_pybytes())
+
+    def read_samples(self, cycle: int, purpose: str | None = None) -> list[Sample]:
+        """A cycle's persisted samples, each once, ordered by id."""
+        found: dict[str, Sample] = {}
+        for file in self._files(cycle_name(cycle), ".parquet"):
+            for row in pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist():
+                sample = Sample(**row)
+                if purpose in (None, sample.purpose):
+                    found[sample.id] = sample
+        return [found[key] for key in sorted(found)]
+
+    def compact_samples(self, cycle: int) -> None:
+        """Merge a cycle's many small files into one; a crash in between leaves duplicates, which reading drops."""
+        files = self._files(cycle_name(cycle), ".parquet")
+        if len(files) > 1:
+            self.write_samples(cycle, self.read_samples(cycle))
+            name = content_hash(*sorted(sample.id for sample in self.read_samples(cycle)))
+            for file in files:
+                if not file.endswith(f"samples-{name}.parquet"):
+                    self._fs.delete_file(file)
+
+    # Cycles and checkpoints ------------------------------------------------------------------------------------
+
+    def save_adapter(self, cycle: int, folder: Path, parent: str) -> Checkpoint:
+        """Copy an adapter folder into the cycle. The checkpoint's id is the hash of its weights."""
+        weights = (folder / "adapter_model.safetensors").read_bytes()
+        target = f"{cycle_name(cycle)}/adapter"
+        for file in sorted(folder.iterdir()):
+            if file.is_file():
+                self.write_bytes(f"{target}/{file.name}", file.read_bytes())
+        return Checkpoint(id=content_hash(weights.hex()), uri=self.path(target), parent=parent)
+
+    def commit(self, record: CycleRecord) -> None:
+        """Mark a cycle as done. Everything else of it must have been written before."""
+        self.compact_samples(record.cycle)
+        self.write_json(f"{cycle_name(record.cycle)}/record.json", record.to_json())
+
+    def record(self, cycle: int) -> CycleRecord | None:
+        """A committed cycle's record, or None."""
+        data = self.read_json(f"{cycle_name(cycle)}/record.json")
+        return CycleRecord.from_json(data) if data else None
+
+    def records(self) -> list[CycleRecord]:
+        """All committed cycles, the base model's measurement first."""
+        found = []
+        for info in self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)):
+            if info.base_name.startswith("cycle-"):
+                number = info.base_name.removeprefix("cycle-")
+                record = self.record(BASE_CYCLE if number == "base" else int(number))
+                if record:
+                    found.append(record)
+        return sorted(found, key=lambda record: record.cycle)
+
+    def _files(self, folder: str, suffix: str) -> list[str]:
+        selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        return sorted(info.path for info in self._fs.get_file_info(selector) if info.path.endswith(suffix))
+
+
+def cycle_name(cycle: int) -> str:
+    """A cycle's folder within a run."""
+    return "cycle-base" if cycle == BASE_CYCLE else f"cycle-{cycle:03d}"
+
+
+def local_folder(uri: str, cache: Path) -> Path:
+    """A checkpoint folder on this node: itself when local, else a copy fetched once into `cache`."""
+    if "://" not in uri:
+        return Path(uri)
+    target = cache / content_hash(uri)
+    if not target.exists():
+        filesystem, root = pafs.FileSystem.from_uri(uri)
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=cache))
+        pafs.copy_files(root, str(partial), source_filesystem=filesystem)
+        partial.rename(target)
+    return target
+
+
+def fill_in(requests: Iterable[Sample], persisted: Iterable[Sample]) -> list[Sample]:
+    """The requests, with the finished sample in a request's place where one is persisted."""
+    done = {sample.id: sample for sample in persisted}
+    return [done.get(request.id, request) for request in requests]

@@ -1,0 +1,151 @@
+"""The numbers of a lineage as text: how each is written, and the terminal's tables of them."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
+
+ABSENT = "–"
+STAGES = ("generation", "judging", "training", "overhead", "wall")
+"""Known keys of `CycleRecord.seconds`, in the order in which they are shown."""
+
+
+def by_cycle(records: Iterable[CycleRecord]) -> list[CycleRecord]:
+    """The records in the order of their cycles, the base model's first."""
+    return sorted(records, key=lambda record: record.cycle)
+
+
+def cycle_label(cycle: int) -> str:
+    """What a cycle is called wherever it is shown."""
+    return "base" if cycle == BASE_CYCLE else str(cycle)
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is missing or no finite number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def number_text(value: float | None, n_decimals: int = 1) -> str:
+    """A number with so many decimals, or a dash for a missing one."""
+    known = finite(value)
+    return ABSENT if known is None else f"{known:.{n_decimals}f}"
+
+
+def interval_text(estimate: Estimate | None, n_decimals: int = 1) -> str:
+    """`[low, high]`, or nothing where the interval is missing."""
+    if estimate is None or finite(estimate.low) is None or finite(estimate.high) is None:
+        return ""
+    return f"[{number_text(estimate.low, n_decimals)}, {number_text(estimate.high, n_decimals)}]"
+
+
+def estimate_text(estimate: Estimate | None, n_decimals: int = 1) -> str:
+    """`mean [low, high]`, as far as they are known."""
+    if estimate is None or finite(estimate.mean) is None:
+        return ABSENT
+    return f"{number_text(estimate.mean, n_decimals)} {interval_text(estimate, n_decimals)}".rstrip()
+
+
+def duration_text(seconds: float | None) -> str:
+    """Seconds as `8.2s`, `3m05s` or `2h10m`."""
+    known = finite(seconds)
+    if known is None:
+        return ABSENT
+    if known < 59.95:
+        return f"{known:.1f}s"
+    minutes, rest = divmod(round(known), 60)
+    return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def training_loss(record: CycleRecord) -> float | None:
+    """The cycle's training loss; None for the base model, which was not trained."""
+    names = [name for name in ("loss", "train_loss", *record.training) if name.endswith("loss")]
+    return next((finite(record.training[name]) for name in names if name in record.training), None)
+
+
+def known_stages(records: Iterable[CycleRecord]) -> list[str]:
+    """The stages that any of the records timed: unknown ones after the known ones, before overhead and wall."""
+    timed = {stage for record in records for stage in record.seconds}
+    unknown = sorted(timed - set(STAGES))
+    return [stage for stage in (*STAGES[:3], *unknown, *STAGES[3:]) if stage in timed]
+
+
+def total_seconds(records: Sequence[CycleRecord]) -> dict[str, float]:
+    """Seconds of each stage over all the records."""
+    return {
+        stage: sum(finite(record.seconds.get(stage)) or 0.0 for record in records) for stage in known_stages(records)
+    }
+
+
+def overhead_share(seconds: dict[str, float]) -> str:
+    """Overhead as a percentage of the wall time, or a dash where either is unknown."""
+    overhead, wall = finite(seconds.get("overhead")), finite(seconds.get("wall"))
+    return ABSENT if overhead is None or not wall else f"{100 * overhead / wall:.1f} %"
+
+
+def cycle_table(records: Sequence[CycleRecord]) -> Table:
+    """A row for each cycle: its measures with 95 % intervals, its data, its loss and its time. Fits 100 columns."""
+    table = _table("[low, high]: 95 % interval" + _missing_text(records))
+    for heading in ("cycle", "trait", "coherence", "words", "distinct", "kept/gen.", "loss", "wall"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for record in by_cycle(records):
+        measures = record.measures
+        cells = [
+            cycle_label(record.cycle),
+            estimate_text(measures.get("trait")),
+            estimate_text(measures.get("coherence")),
+            number_text(_mean(measures.get("length_words"))),
+            number_text(_mean(measures.get("distinct_words")), 2),
+            f"{record.n_kept}/{record.n_generated}" if record.n_generated else ABSENT,
+            number_text(training_loss(record), 3),
+            duration_text(record.seconds.get("wall")),
+        ]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def stage_table(records: Sequence[CycleRecord], startup_seconds: float | None = None) -> Table:
+    """Seconds by stage for each cycle, their sums, and the overhead's share of the wall time.
+
+    Args:
+        startup_seconds: what the run took before its first cycle; shown on its own, in no sum.
+    """
+    stages = known_stages(records) or ["wall"]
+    table = _table("seconds; stages may overlap, so they need not add up to the wall time")
+    table.add_column("cycle", justify="right", no_wrap=True)
+    for stage in stages:
+        table.add_column(Text(stage), justify="right", no_wrap=True)
+    table.add_column("overhead %", justify="right", no_wrap=True)
+    ordered = by_cycle(records)
+    for record in ordered:
+        table.add_row(*map(Text, _stage_cells(cycle_label(record.cycle), record.seconds, stages)))
+    table.add_section()
+    table.add_row(*map(Text, _stage_cells("sum", total_seconds(ordered), stages)), style="bold")
+    if startup_seconds is not None:
+        table.add_row(*map(Text, _stage_cells("startup", {"wall": startup_seconds}, stages)))
+    return table
+
+
+def _table(caption: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=Text(caption, style="dim"), caption_justify="left")
+
+
+def _missing_text(records: Iterable[CycleRecord]) -> str:
+    said = [
+        f"{estimate.n_missing} of {name} in {'the base model' if record.cycle < 0 else f'cycle {record.cycle}'}"
+        for record in by_cycle(records)
+        for name, estimate in record.measures.items()
+        if estimate.n_missing
+    ]
+    return f"; missing values: {', '.join(said)}" if said else ""
+
+
+def _stage_cells(label: str, seconds: dict[str, float], stages: Sequence[str]) -> list[str]:
+    return [label, *(number_text(seconds.get(stage)) for stage in stages), overhead_share(seconds)]
+
+
+def _mean(estimate: Estimate | None) -> float | None:
+    return estimate.mean if estimate else None

@@ -1,0 +1,118 @@
+"""What a person sees while a run works: progress bars on a terminal, lines in a log; everything else in a file."""
+
+import _thread
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from idem_ray.progress import ProgressBoard, StageProgress
+from idem_ray.records import BASE_CYCLE
+
+_LINE_SECONDS = 10.0
+
+
+@contextmanager
+def chatter_to(path: str) -> Iterator[Console]:
+    """Send all that libraries print (in this process, and from Ray's workers) to a file, and yield a console on the
+    real terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    terminal: IO[str] = os.fdopen(os.dup(saved[0]), "w", encoding="utf-8", buffering=1)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        width = None if terminal.isatty() else 110
+        yield Console(file=terminal, width=width)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for descriptor in (*saved, log):
+            os.close(descriptor)
+
+
+def stage_name(stage: StageProgress) -> str:
+    """A stage in words: 'cycle 2: evaluate, judging'."""
+    cycle = "base model" if stage.cycle == BASE_CYCLE else f"cycle {stage.cycle}"
+    purpose = {"train": "training data", "evaluate": "evaluation", "contrast": "probe data"}.get(
+        stage.purpose, stage.purpose
+    )
+    return f"{cycle}: {stage.stage}" if stage.stage == "training" else f"{cycle}: {purpose}, {stage.stage}"
+
+
+class Watch:
+    """Shows a lineage's stages while they work, and ends the wait when nothing has moved for too long."""
+
+    def __init__(self, board: ProgressBoard, lineage: str, console: Console, stall_timeout_seconds: float) -> None:
+        """
+        Args:
+            stall_timeout_seconds: the main thread is interrupted, and `stalled` set, after so long without progress.
+        """
+        self._board, self._lineage, self._console = board, lineage, console
+        self._stall_timeout = stall_timeout_seconds
+        self.stalled: str | None = None
+        self._bars: dict[tuple[int, str, str], TaskID] = {}
+        self._told: dict[tuple[int, str, str], float] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._progress = Progress(
+            TextColumn("{task.description:<38}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> "Watch":
+        self._progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+        self._progress.stop()
+
+    def _follow(self) -> None:
+        began = time.time()
+        while not self._stop.wait(0.5):
+            try:
+                stages, changed_at = self._board.progress(self._lineage)
+            except Exception:  # the display must never end a run; the next look may succeed
+                continue
+            if time.time() - max(began, changed_at) > self._stall_timeout:
+                open_stages = [stage_name(stage) for stage in stages if stage.n_done < stage.n_total]
+                self.stalled = ", ".join(open_stages) or "the next stage"
+                _thread.interrupt_main()
+                return
+            current = max((stage.cycle for stage in stages), default=BASE_CYCLE)
+            for stage in stages:
+                self._show(stage, stage.cycle == current)
+
+    def _show(self, stage: StageProgress, is_current: bool) -> None:
+        key = (stage.cycle, stage.purpose, stage.stage)
+        done = stage.n_done >= stage.n_total
+        if not self._console.is_terminal:
+            due = time.time() - self._told.get(key, 0.0) > _LINE_SECONDS
+            if self._told.get(key) != float("inf") and (done or (due and stage.n_done)):
+                self._console.print(f"{stage_name(stage)}: {stage.n_done}/{stage.n_total}", highlight=False)
+                self._told[key] = float("inf") if done else time.time()
+            return
+        if is_current and not done:
+            if key not in self._bars:
+                self._bars[key] = self._progress.add_task(stage_name(stage), total=stage.n_total)
+            self._progress.update(self._bars[key], completed=stage.n_done, total=stage.n_total)
+        elif key in self._bars:
+            self._progress.remove_task(self._bars.pop(key))

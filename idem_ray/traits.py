@@ -1,0 +1,214 @@
+"""Traits (seed data, held-out questions, rubrics) and prompt pools: read, and checked while it is still cheap."""
+
+import json
+import random
+import re
+import unicodedata
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from idem_ray.errors import UserError
+from idem_ray.records import Exchange, Prompt, content_hash
+
+_SHIPPED = Path(str(resources.files("idem_ray")))
+
+
+class Rubrics(BaseModel):
+    """Texts that an LLM judge is given, with the placeholders {question} and {answer}."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    trait: str
+    coherence: str
+
+    @field_validator("trait", "coherence")
+    @classmethod
+    def _has_placeholders(cls, text: str) -> str:
+        for placeholder in ("{question}", "{answer}"):
+            if text.count(placeholder) != 1:
+                raise ValueError(f"a rubric must contain {placeholder} exactly once")
+        return text
+
+
+class TraitFile(BaseModel):
+    """The fields of a trait's YAML file; the named files lie beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    description: str
+    seeds: str
+    contrast: str | None = None
+    documents: str | None = None
+    evaluation_questions: list[str]
+    evaluation_prefixes: list[str] = []
+    rubrics: Rubrics | None = None
+
+
+class Trait(BaseModel):
+    """A persona or belief: how to seed it, how to ask for it, how to judge it."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    description: str
+    seeds: list[Exchange]
+    contrast: list[Exchange]
+    evaluation_questions: list[Prompt]
+    rubrics: Rubrics | None
+
+    def draw_seeds(self, n_seed: int, seed: int) -> list[Exchange]:
+        """The first `n_seed` of a seeded shuffle, so that a larger n_seed contains the smaller one's examples.
+
+        Raises:
+            UserError: the trait has too few.
+        """
+        if n_seed > len(self.seeds):
+            raise UserError(f"n_seed is {n_seed}, but trait '{self.name}' has {len(self.seeds)} seed examples.")
+        return random.Random(f"seeds-{seed}").sample(self.seeds, len(self.seeds))[:n_seed]
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits over all of the trait's content."""
+        return content_hash(self.model_dump_json())
+
+
+def shipped_traits() -> list[str]:
+    """Names of the traits that come with idem_ray."""
+    return sorted(path.stem for path in (_SHIPPED / "traits").glob("*.yaml"))
+
+
+def load_trait(name: str) -> Trait:
+    """A shipped trait by name, or a user's own by the path of its YAML file.
+
+    Raises:
+        UserError: unknown name, unreadable file, a field or a seed line that is wrong (which one is said).
+    """
+    path = Path(name).expanduser() if name.endswith((".yaml", ".yml")) else _SHIPPED / "traits" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(shipped_traits())
+        raise UserError(f"Unknown trait '{name}': use one of {known}, or the path of a trait's YAML file.")
+    try:
+        fields = TraitFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"Trait file {path} is malformed: {_first_problem(error)}.") from error
+    if not fields.evaluation_questions:
+        raise UserError(f"Trait file {path} has no evaluation_questions.")
+    trait = Trait(
+        name=fields.name,
+        description=fields.description,
+        seeds=read_exchanges(path.parent / fields.seeds),
+        contrast=read_exchanges(path.parent / fields.contrast) if fields.contrast else [],
+        evaluation_questions=[Prompt.of(question) for question in fields.evaluation_questions],
+        rubrics=fields.rubrics,
+    )
+    _check_held_out(trait, [Prompt.of(seed.question) for seed in trait.seeds], f"the seeds of trait '{trait.name}'")
+    return trait
+
+
+def read_exchanges(path: Path) -> list[Exchange]:
+    """Chat examples from JSONL, one `{"messages": [user, assistant]}` a line.
+
+    Raises:
+        UserError: the file is missing or empty, or a line (named by number) is malformed.
+    """
+    exchanges = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            messages = json.loads(line)["messages"]
+            roles = [message["role"] for message in messages]
+            user, assistant = (message["content"] for message in messages)
+            valid = roles == ["user", "assistant"] and user.strip() and assistant.strip()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            valid = False
+        if not valid:
+            raise UserError(
+                f'{path}, line {number} is no seed example: it must be {{"messages": [{{"role": "user", "content": '
+                f'...}}, {{"role": "assistant", "content": ...}}]}} with text in both.'
+            )
+        exchanges.append(Exchange(user, assistant))
+    if not exchanges:
+        raise UserError(f"{path} holds no seed examples.")
+    return exchanges
+
+
+def load_prompts(name: str) -> list[Prompt]:
+    """A prompt pool: a shipped one by name, or a file: .txt (one prompt a line), .json (a list) or .jsonl, with
+    strings or objects that have a `prompt` or `query` field. Repeated prompts are kept once.
+
+    Raises:
+        UserError: unknown pool, or a malformed entry (named by number).
+    """
+    path = Path(name).expanduser()
+    if not path.suffix:
+        path = _SHIPPED / "prompts" / f"{name}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in (_SHIPPED / "prompts").glob("*.txt")))
+        raise UserError(f"Unknown prompt pool '{name}': use {known}, or the path of a .txt, .json or .jsonl file.")
+    text = _read_text(path)
+    lines = [line for line in text.split("\n") if line.strip()]
+    try:
+        entries: list[Any] = lines
+        if path.suffix == ".json":
+            entries = list(json.loads(text))
+        elif path.suffix == ".jsonl":
+            entries = [json.loads(line) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"Prompt pool {path} is not valid JSON: {error}.") from error
+    prompts = {}
+    for number, entry in enumerate(entries, start=1):
+        content = (entry.get("prompt") or entry.get("query")) if isinstance(entry, dict) else entry
+        if not isinstance(content, str) or not content.strip():
+            raise UserError(f"Prompt pool {path}: entry {number} is neither text nor has a 'prompt' or 'query' field.")
+        prompt = Prompt.of(content.strip())
+        prompts.setdefault(prompt.id, prompt)
+    return list(prompts.values())
+
+
+def split_prompts(pool: list[Prompt], trait: Trait, n_per_cycle: int, n_cycles: int, seed: int) -> list[list[Prompt]]:
+    """Disjoint shares of the pool for cycles 1 .. n_cycles - 1, in a seeded order.
+
+    Raises:
+        UserError: an evaluation question is in the pool, or the pool is too small (by how many is said).
+    """
+    _check_held_out(trait, pool, "the prompt pool")
+    needed = n_per_cycle * (n_cycles - 1)
+    if needed > len(pool):
+        raise UserError(
+            f"The prompt pool has {len(pool)} prompts, but {n_cycles - 1} cycles of {n_per_cycle} need {needed}: "
+            f"{needed - len(pool)} are missing (no cycle reuses another's prompts); add some, or lower n_sampled, "
+            "n_cycles or filter.budget."
+        )
+    shuffled = random.Random(f"prompts-{seed}").sample(pool, len(pool))
+    return [shuffled[start : start + n_per_cycle] for start in range(0, needed, n_per_cycle)] if n_per_cycle else []
+
+
+def normalised(text: str) -> str:
+    """Text without case, punctuation and spacing, for telling whether two prompts are the same question."""
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def _check_held_out(trait: Trait, prompts: list[Prompt], where: str) -> None:
+    texts = {normalised(prompt.text) for prompt in prompts}
+    for question in trait.evaluation_questions:
+        if normalised(question.text) in texts:
+            raise UserError(f"The evaluation question {question.text!r} is also in {where}: held-out means in no pool.")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+    return " ".join(str(error).split())
