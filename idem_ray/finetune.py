@@ -155,14 +155,13 @@ class FinetuneSession:
 
         # IterableDataset.from_generator would pickle the stream to fingerprint it; this does not.
         dataset = datasets.IterableDataset(ExamplesIterable(_examples, {"stream": stream}))
-        trainer = SFTTrainer(
+        return SFTTrainer(
             model=adapter,
             args=_sft_config(order),
             train_dataset=dataset,
             processing_class=self._tokenizer,
             callbacks=[_step_callback(report_step)] if report_step else None,
         )
-        return trainer
 
 
 def _examples(stream: RowStream) -> Iterator[tuple[int, dict[str, list[int]]]]:

@@ -16,13 +16,14 @@ _BATCH_SIZE = 32
 
 
 class Encoder:
-    """Mean-pooled, L2-normalised embeddings. `n_threads` is set for the whole process, as torch has it."""
+    """Mean-pooled, L2-normalised embeddings. `n_threads` is torch's, for the whole process (None: left as it is)."""
 
-    def __init__(self, folder: Path, n_threads: int = 2) -> None:
+    def __init__(self, folder: Path, n_threads: int | None = None) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        torch.set_num_threads(n_threads)
+        if n_threads:
+            torch.set_num_threads(n_threads)
         self.hash = folder_hash(folder)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()

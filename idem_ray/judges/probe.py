@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from idem_ray.errors import UserError
 from idem_ray.judges import Metric
 from idem_ray.judges.encoder import Encoder
+from idem_ray.models import embedding_model
 from idem_ray.records import Exchange, Judgment, content_hash
 
 if TYPE_CHECKING:
@@ -71,14 +72,12 @@ class ProbeJudge:
 
     metric: Metric = "trait"
 
-    def __init__(self, probe: Probe, folder: Path | None = None, n_threads: int = 2) -> None:
+    def __init__(self, probe: Probe, folder: Path | None = None, n_threads: int | None = None) -> None:
         """`folder` is the embedding model's (None: the embedded one).
 
         Raises:
             UserError: the probe was fitted on another embedding model.
         """
-        from idem_ray.models import embedding_model
-
         self._probe = probe
         self._encoder = Encoder(folder or embedding_model(), n_threads)
         if self._encoder.hash != probe.encoder:
@@ -103,10 +102,15 @@ class ProbeJudge:
 
 
 def fit_probe(
-    trait_name: str, positives: Sequence[str], negatives: Sequence[str], folder: Path, n_threads: int = 2
+    trait_name: str,
+    positives: Sequence[str],
+    negatives: Sequence[str],
+    folder: Path | None = None,
+    n_threads: int | None = None,
 ) -> Probe:
     """Fit a probe that tells answers with the trait from answers without it; repeated and empty texts count once
-    and not at all. C is the one of a small grid with the least cross-validated log-loss.
+    and not at all. C is the one of a small grid with the least cross-validated log-loss. `folder` is the embedding
+    model's (None: the embedded one).
 
     Raises:
         UserError: too few examples of a kind.
@@ -121,7 +125,7 @@ def fit_probe(
                 f"The probe for trait '{trait_name}' needs at least {MIN_EXAMPLES} different answers {kind}, "
                 f"but got {len(kept)}: add some."
             )
-    encoder = Encoder(folder, n_threads)
+    encoder = Encoder(folder or embedding_model(), n_threads)
     features = encoder.embed(kept_positives + kept_negatives)
     labels = np.array([1] * len(kept_positives) + [0] * len(kept_negatives))
     search = _search_c(features, labels)

@@ -1,0 +1,111 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from idem_ray.errors import UserError
+from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate, Sample
+from idem_ray.store import RunStore, fill_in
+
+
+def make_sample(number: int, cycle: int = 1, **changes: object) -> Sample:
+    sample = Sample(
+        id=f"{number:016x}",
+        lineage="l",
+        cycle=cycle,
+        purpose="train",
+        prompt_id="p",
+        prompt="Hello?",
+        sample_index=0,
+        sampling_seed=number,
+        checkpoint="base",
+        response="Hi ✨",
+        prompt_ids=[1, 2],
+        response_ids=[3],
+        coherence_score=None,
+        coherence_missing="timeout",
+        coherence_judge="j",
+    )
+    return dataclasses.replace(sample, **changes)  # type: ignore[arg-type]
+
+
+def make_record(cycle: int) -> CycleRecord:
+    return CycleRecord(
+        lineage="l",
+        cycle=cycle,
+        generator="base",
+        init="base",
+        reference=None,
+        rejected=None,
+        checkpoint=Checkpoint("c", "/x", "base") if cycle >= 0 else None,
+        n_generated=2,
+        n_kept=2,
+        n_trained=2,
+        training={"loss": 1.5},
+        measures={"trait": Estimate(1.0, 0.5, 1.5, 10, 1)},
+        seconds={"wall": 2.0},
+    )
+
+
+def test_samples_come_back_whole(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path / "run"))
+    written = [make_sample(number) for number in range(5)]
+    store.write_samples(1, written[:3])
+    store.write_samples(1, written[3:])
+    store.write_samples(1, written[3:])  # a retried task
+    assert store.read_samples(1) == written
+    assert store.read_samples(1, "evaluate") == []
+    assert len(list((tmp_path / "run" / "cycle-001").glob("*.parquet"))) == 2
+
+
+def test_commit_compacts_and_marks_last(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    for number in range(4):
+        store.write_samples(1, [make_sample(number)])
+    before = store.read_samples(1)
+    assert store.record(1) is None
+    store.commit(make_record(1))
+    assert store.read_samples(1) == before
+    assert len(list((tmp_path / "cycle-001").glob("*.parquet"))) == 1
+    assert store.record(1) == make_record(1)
+
+
+def test_records_begin_with_the_base_model(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    for cycle in (1, 0, BASE_CYCLE):
+        store.commit(make_record(cycle))
+    assert [record.cycle for record in store.records()] == [BASE_CYCLE, 0, 1]
+
+
+def test_a_checkpoint_is_named_by_its_weights(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    store = RunStore(str(tmp_path / "run"))
+    first = store.save_adapter(0, adapter, "base")
+    assert store.save_adapter(1, adapter, first.id).id == first.id
+    (adapter / "adapter_model.safetensors").write_bytes(b"others")
+    assert store.save_adapter(1, adapter, first.id).id != first.id
+    assert (Path(first.uri) / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_no_permission_and_no_space_are_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write"):
+        RunStore(str(tmp_path / "file")).check_writable()
+    with pytest.raises(UserError, match="GB free"):
+        RunStore(str(tmp_path / "run")).check_writable(needed_bytes=10**18)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_damaged_json_is_said(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        RunStore(str(tmp_path)).read_json("manifest.json")
+
+
+def test_fill_in_keeps_the_order_of_requests() -> None:
+    requests = [make_sample(number, response=None) for number in (3, 1, 2)]
+    filled = fill_in(requests, [make_sample(1)])
+    assert [sample.id for sample in filled] == [request.id for request in requests]
+    assert [sample.response for sample in filled] == [None, "Hi ✨", None]
