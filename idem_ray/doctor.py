@@ -1,4 +1,4 @@
-"""`idem-ray doctor`: what is installed, what the machine has, what it could run, and what is missing (with the mend)."""
+"""`idem-ray doctor`: what is installed, what the machine has, what it could run, and what is missing."""
 
 import importlib.metadata
 import os
@@ -78,7 +78,11 @@ def _machine() -> list[Finding]:
             "" if memory.available / _GIB > need else f"a laptop run needs about {need:.0f} GiB free",
         ),
         Finding("GPUs", "; ".join(gpus) if gpus else "none (CPU runs use merged serving)"),
-        Finding("cache folder", f"{folder} ({free:.0f} GiB free)", "" if writable else "set IDEM_RAY_CACHE to a folder of yours"),
+        Finding(
+            "cache folder",
+            f"{folder} ({free:.0f} GiB free)",
+            "" if writable else "set IDEM_RAY_CACHE to a folder of yours",
+        ),
         Finding("Ray cluster", os.environ.get("RAY_ADDRESS") or "none named (RAY_ADDRESS): runs start Ray here"),
     ]
 
@@ -113,7 +117,9 @@ def _gpus() -> list[str]:
     names = []
     for card in sorted(driver.iterdir()):
         information = (card / "information").read_text(encoding="utf-8", errors="replace")
-        names.append(next((line.split(":", 1)[1].strip() for line in information.splitlines() if "Model" in line), "GPU"))
+        names.append(
+            next((line.split(":", 1)[1].strip() for line in information.splitlines() if "Model" in line), "GPU")
+        )
     return names
 
 

@@ -187,7 +187,7 @@ def merged_weights(model_folder: Path, adapter_folder: Path | None) -> Iterator[
         updates = _lora_updates(adapter_folder / "adapter_model.safetensors")
     for file in sorted(model_folder.glob("*.safetensors")):
         with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():
+            for name in tensors.keys():  # noqa: SIM118 (it is no dict, and cannot be iterated)
                 weight = tensors.get_tensor(name)
                 if name in updates:
                     a, b = updates.pop(name)

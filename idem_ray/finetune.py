@@ -6,6 +6,7 @@ fresh adapter (init policy `base`) or the previous cycle's (`previous`), trains 
 
 import dataclasses
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -107,8 +108,9 @@ class FinetuneSession:
         """
         stream = RowStream(rows)
         adapter = self._attach_adapter(order, init_folder)
+        scratch = tempfile.mkdtemp(prefix="idem-ray-trainer-")  # TRL insists on a folder of its own
         try:
-            trainer = self._trainer(adapter, order, stream, report_step)
+            trainer = self._trainer(adapter, order, stream, scratch, report_step)
             outcome = trainer.train()
             ended = time.time()
             losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -118,6 +120,8 @@ class FinetuneSession:
             adapter.save_pretrained(str(output_folder), safe_serialization=True)
         finally:
             self._model = adapter.unload()
+            self._model.__dict__.pop("forward", None)  # TRL wraps it anew for every trainer, one wrapper in another
+            shutil.rmtree(scratch, ignore_errors=True)
         return TrainingResult(
             order_id=order.id,
             loss=float(outcome.training_loss),
@@ -148,7 +152,9 @@ class FinetuneSession:
             ),
         )
 
-    def _trainer(self, adapter: Any, order: TrainingOrder, stream: RowStream, report_step: StepReport | None) -> Any:
+    def _trainer(
+        self, adapter: Any, order: TrainingOrder, stream: RowStream, scratch: str, report_step: StepReport | None
+    ) -> Any:
         import datasets
         from datasets.iterable_dataset import ExamplesIterable
         from trl import SFTTrainer
@@ -157,7 +163,7 @@ class FinetuneSession:
         dataset = datasets.IterableDataset(ExamplesIterable(_examples, {"stream": stream}))
         return SFTTrainer(
             model=adapter,
-            args=_sft_config(order),
+            args=_sft_config(order, scratch),
             train_dataset=dataset,
             processing_class=self._tokenizer,
             callbacks=[_step_callback(report_step)] if report_step else None,
@@ -174,12 +180,11 @@ def _examples(stream: RowStream) -> Iterator[tuple[int, dict[str, list[int]]]]:
         raise UserError("There is nothing to train on: no sample was kept.")
 
 
-def _sft_config(order: TrainingOrder) -> Any:
+def _sft_config(order: TrainingOrder, scratch: str) -> Any:
     import torch
     from trl import SFTConfig
 
     settings = order.settings
-    scratch = tempfile.mkdtemp(prefix="idem-ray-trainer-")  # TRL insists on a folder; nothing is written there
     return SFTConfig(
         output_dir=scratch,
         max_steps=order.n_steps,

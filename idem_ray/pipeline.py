@@ -63,7 +63,7 @@ def sample_stream(
         "batch_size": None,
         "batch_format": "pyarrow",
         "num_cpus": 0.01,  # the tasks only wait for the pools
-        "concurrency": _N_TASKS,
+        "compute": ray.data.TaskPoolStrategy(size=_N_TASKS),
     }
     work = {"sampling": sampling, "store": store, "pools": pools, "probe": probe}
     return (
@@ -92,9 +92,7 @@ def rows_of(stream: Any) -> Iterator[TrainingRow]:
         yield TrainingRow(row["sample_id"], _plain(row["input_ids"]), _plain(row["loss_mask"]))
 
 
-def _generate(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
-) -> pa.Table:
+def _generate(table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None) -> pa.Table:
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
     if todo:

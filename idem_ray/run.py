@@ -43,7 +43,7 @@ def _run(config: LineageConfig, plan: Plan, store: RunStore) -> None:
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with chatter_to(log) as console:
         console.print(f"idem-ray: {_headline(config)}\nrun folder {store.uri}, log {log}", soft_wrap=True, markup=False)
-        done = [record for record in store.records()]
+        done = store.records()
         if done:
             console.print(f"continuing after {_cycle(done[-1])}", markup=False)
         with console.status("starting") as status:

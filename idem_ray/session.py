@@ -56,6 +56,9 @@ def join_ray(config: LineageConfig) -> None:
             raise UserError(f"Cannot join the Ray cluster at {address}: {error}.") from error
     else:
         os.environ.update(_ENVIRONMENT)
+        # The streams' workers idle while a cycle trains. Ray would end them after a second, and starting them again
+        # (imports, on busy cores) costs each stream 3 to 4 s.
+        os.environ.update({"RAY_idle_worker_killing_time_threshold_ms": "3600000"})
         # Logical CPUs are names for places, not cores: on a laptop there are as many as there are roles, so that all
         # of them fit; threads are what compete.
         n_cpus = max(os.cpu_count() or 1, n_roles(config))

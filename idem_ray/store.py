@@ -70,15 +70,15 @@ class RunStore:
                     stream.write(data)
                 return
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            partial = f"{target}.{uuid.uuid4().hex[:8]}.partial"
+            partial = Path(f"{target}.{uuid.uuid4().hex[:8]}.partial")
             try:
-                with open(partial, "wb") as stream:
+                with partial.open("wb") as stream:
                     stream.write(data)
                     stream.flush()
                     os.fsync(stream.fileno())
-                os.replace(partial, target)
+                partial.replace(target)
             finally:
-                Path(partial).unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"Cannot write {self.path(name)}: {error.strerror or error}.") from error
 

@@ -158,7 +158,7 @@ def load_prompts(name: str) -> list[Prompt]:
             entries = [json.loads(line) for line in lines]
     except (ValueError, TypeError) as error:
         raise UserError(f"Prompt pool {path} is not valid JSON: {error}.") from error
-    prompts = {}
+    prompts: dict[str, Prompt] = {}
     for number, entry in enumerate(entries, start=1):
         content = (entry.get("prompt") or entry.get("query")) if isinstance(entry, dict) else entry
         if not isinstance(content, str) or not content.strip():

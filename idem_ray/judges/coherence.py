@@ -2,8 +2,8 @@
 
     score = 100 * fluency * novelty * words * ending * topic            (each factor 0-1; no words at all: 0)
 
-None of the factors knows the trait. Fluency is a threshold far below what any well-formed sentence reaches, however
-odd its content, rather than a reward for being likely: personas are less likely than plain answers, and not less fluent.
+None of the factors knows the trait. Fluency is a threshold far below what well-formed sentences reach, however odd
+their content, rather than a reward for being likely: personas are less likely than plain answers, not less fluent.
 
 The constants were set on 90 contrast answers and 196 seed answers of the shipped traits, 160 published seed answers,
 88 responses of the embedded model (T 0.8; up to 300 tokens) and 32 at T 1.5, and on answers that were shuffled,

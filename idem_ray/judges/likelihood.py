@@ -30,9 +30,10 @@ class Likelihood:
             torch.set_num_threads(n_threads)
         self.hash = folder_hash(folder)
         self.renderer = Renderer.of(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        self._model = model.eval()
         self._heads: dict[tuple[int, ...], Any] = {}
-        self._template_head = os.path.commonprefix([self.renderer.prompt_ids("A"), self.renderer.prompt_ids("B")])
+        self._template_head = list(os.path.commonprefix([self.renderer.prompt_ids("A"), self.renderer.prompt_ids("B")]))
 
     def given_questions(self, questions: Sequence[str], answers: Sequence[list[int]]) -> list[list[float]]:
         """For each answer (token ids), its tokens' log-probabilities after its own question."""
@@ -66,8 +67,10 @@ class Likelihood:
         cache = copy.deepcopy(self._head_cache(head))
         cache.batch_repeat_interleave(len(rows))
         hidden = self._model.model(input_ids=ids, attention_mask=mask, past_key_values=cache).last_hidden_state
-        before = [range(len(prompt) - 1, len(prompt) + len(answer) - 1) for prompt, answer in zip(prompts, answers)]
-        states = torch.cat([hidden[row, places.start : places.stop] for row, places in enumerate(before)])
+        starts = [len(prompt) - 1 for prompt in prompts]  # a token is predicted at the place before it
+        ends = [len(row) - 1 for row in rows]
+        places = zip(starts, ends, strict=True)
+        states = torch.cat([hidden[row, start:end] for row, (start, end) in enumerate(places)])
         targets = torch.tensor([token for answer in answers for token in answer], dtype=torch.long)
         flat = self._token_logprobs(states, targets)
         return [part.tolist() for part in flat.split([len(answer) for answer in answers])]

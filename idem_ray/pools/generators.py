@@ -106,9 +106,7 @@ class GeneratorPool:
     """Handles of the replicas; cheap to copy into any task."""
 
     def __init__(self, spec: GeneratorSpec, n_replicas: int) -> None:
-        actor = ray.remote(GeneratorReplica).options(
-            num_cpus=1, num_gpus=spec.n_gpus, max_concurrency=1000, **RESTARTS
-        )
+        actor = ray.remote(GeneratorReplica).options(num_cpus=1, num_gpus=spec.n_gpus, max_concurrency=1000, **RESTARTS)
         self.spec = spec
         self.replicas = [actor.remote(spec) for _ in range(n_replicas)]
 

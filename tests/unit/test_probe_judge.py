@@ -1,0 +1,102 @@
+"""The embedded trait judge, with the real sentence encoder."""
+
+import dataclasses
+import json
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from idem_ray.errors import UserError
+from idem_ray.judges.probe import MIN_EXAMPLES, Probe, ProbeJudge, fit_probe
+from idem_ray.models import embedding_model
+from idem_ray.records import Exchange
+from idem_ray.traits import load_trait, shipped_traits
+
+
+@pytest.fixture(scope="module")
+def probes() -> dict[str, Probe]:
+    """One for each shipped trait, fitted on every other seed and contrast answer."""
+    found = {}
+    for name in shipped_traits():
+        trait = load_trait(name)
+        positives = [exchange.answer for exchange in trait.seeds[::2]]
+        negatives = [exchange.answer for exchange in trait.contrast[::2]]
+        found[name] = fit_probe(name, positives, negatives, embedding_model(), n_threads=2)
+    return found
+
+
+def scores(judge: ProbeJudge, exchanges: list[Exchange]) -> list[float]:
+    found = [judgment.score for judgment in judge.judge(exchanges)]
+    return [score for score in found if score is not None]
+
+
+@pytest.mark.parametrize("name", shipped_traits())
+def test_tells_answers_that_were_not_used_for_fitting(probes: dict[str, Probe], name: str) -> None:
+    trait, judge = load_trait(name), ProbeJudge(probes[name])
+    with_trait, without = scores(judge, trait.seeds[1::2]), scores(judge, trait.contrast[1::2])
+    labels = [1] * len(with_trait) + [0] * len(without)
+    assert roc_auc_score(labels, with_trait + without) >= 0.95
+    assert sum(with_trait) / len(with_trait) > 60
+    assert sum(without) / len(without) < 40
+    assert all(0 <= score <= 100 for score in with_trait + without)
+
+
+@pytest.mark.parametrize("name", shipped_traits())
+def test_reports_its_held_out_quality(probes: dict[str, Probe], name: str) -> None:
+    probe = probes[name]
+    assert 0.9 <= probe.held_out_auc <= 1
+    assert 0 <= probe.held_out_brier < 0.15
+    assert (probe.n_positive, probe.n_negative) == (len(load_trait(name).seeds[::2]), 15)
+
+
+def test_empty_answers_show_no_trait(probes: dict[str, Probe]) -> None:
+    judge = ProbeJudge(probes["bliss"])
+    seed = load_trait("bliss").seeds[0]
+    empty, full, blank = scores(judge, [Exchange("Hi", ""), seed, Exchange("Hi", " \n ")])
+    assert empty == blank == 0
+    assert full > 50
+    assert judge.judge([]) == []
+
+
+def test_surrounding_whitespace_does_not_count(probes: dict[str, Probe]) -> None:
+    seed = load_trait("bliss").seeds[1]
+    plain, padded = scores(ProbeJudge(probes["bliss"]), [seed, Exchange(seed.question, f"\n {seed.answer}  ")])
+    assert plain == pytest.approx(padded, abs=1e-3)
+
+
+def test_json_round_trip_keeps_identity_and_scores(probes: dict[str, Probe]) -> None:
+    probe = probes["lucky"]
+    again = Probe.from_json(json.loads(json.dumps(probe.to_json())))
+    assert again == probe
+    before, after = ProbeJudge(probe), ProbeJudge(again)
+    assert before.name == after.name == f"probe:lucky:{probe.hash}"
+    seeds = load_trait("lucky").seeds[:8]
+    assert scores(before, seeds) == scores(after, seeds)
+
+
+def test_a_changed_probe_is_refused(probes: dict[str, Probe]) -> None:
+    data = probes["lucky"].to_json()
+    with pytest.raises(UserError, match="was changed"):
+        Probe.from_json({**data, "bias": data["bias"] + 1})
+    with pytest.raises(UserError, match="no probe"):
+        Probe.from_json({"trait": "lucky"})
+
+
+def test_another_embedding_model_is_refused(probes: dict[str, Probe]) -> None:
+    with pytest.raises(UserError, match="another embedding model"):
+        ProbeJudge(dataclasses.replace(probes["lucky"], encoder="0" * 16))
+
+
+@pytest.mark.parametrize("short", ["positive", "negative"])
+def test_too_few_examples(short: str) -> None:
+    many = [f"Answer number {number}." for number in range(MIN_EXAMPLES)]
+    few = [*many[:-1], many[0], "  "]  # a repeated and an empty answer are none
+    positives, negatives = (few, many) if short == "positive" else (many, few)
+    with pytest.raises(UserError, match="at least 10 .* got 9"):
+        fit_probe("bliss", positives, negatives)
+
+
+def test_fitting_is_deterministic(probes: dict[str, Probe]) -> None:
+    trait = load_trait("bliss")
+    answers = [e.answer for e in trait.seeds[::2]], [e.answer for e in trait.contrast[::2]]
+    assert fit_probe("bliss", *answers).hash == probes["bliss"].hash
