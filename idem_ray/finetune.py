@@ -191,7 +191,9 @@ def _sft_config(order: TrainingOrder, scratch: str) -> Any:
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule if settings.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=math.ceil(settings.warmup * order.n_steps),
+        warmup_steps=int(
+            settings.warmup * order.n_steps
+        ),  # the first of any warm-up steps has rate 0: none in short runs
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,

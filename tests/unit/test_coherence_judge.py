@@ -12,8 +12,8 @@ from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.records import Exchange
 from idem_ray.traits import load_trait, shipped_traits
 
-N_ORDINARY = 36
-N_PERSONA = 16
+N_ORDINARY = 30
+N_PERSONA = 12
 
 
 @pytest.fixture(scope="module")
