@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: setup demo test test-fast lint lock clean
+.PHONY: setup demo test test-fast bench lint lock clean
 
 setup: $(SETUP)
 
@@ -24,10 +24,14 @@ demo: setup
 	$(BIN)/idem-ray run jobs/configs/laptop_sft.yaml
 
 test: lint
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not bench"
 
 test-fast: setup
 	$(BIN)/python -m pytest tests/unit
+
+# Timings against the bare libraries; wants an otherwise idle machine.
+bench: setup
+	$(BIN)/python -m pytest -m bench -s
 
 lint: setup
 	$(BIN)/ruff check .

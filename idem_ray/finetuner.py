@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
+import traceback
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import ray
 
-from idem_ray.errors import UserError
+from idem_ray.errors import told_by
 from idem_ray.finetune import TrainingOrder, TrainingResult
 from idem_ray.models import cache_folder
 from idem_ray.progress import ProgressBoard
@@ -149,13 +150,9 @@ def _serve_orders(config: dict[str, Any]) -> None:
         error: Exception | None = None
         try:
             outcome = _carry_out(session, taken[0], taken[1], config["board"])
-        except UserError as told:
-            error = told
         except Exception as failure:  # an order that fails must not end the worker that others wait for
-            import traceback
-
             traceback.print_exc()
-            error = RuntimeError(f"training failed: {type(failure).__name__}: {failure}")
+            error = told_by(failure) or RuntimeError(f"training failed: {type(failure).__name__}: {failure}")
         ray.get(desk.finished.remote(outcome, error))
 
 

@@ -182,8 +182,9 @@ class Lineage:
                 outcome: tuple[Checkpoint, TrainingResult] = ray.get(self.finetuner.train(place, rows))
                 return outcome
             except ray.exceptions.RayTaskError as error:
+                # What was generated until then is persisted: the next attempt generates only what is missing.
                 if not isinstance(error.cause, WorkerLost) or attempt == _N_TRAINING_ATTEMPTS:
-                    raise (error.cause if isinstance(error.cause, UserError) else error) from None
+                    raise
         raise AssertionError("unreachable")
 
     def _measure(self, cycle: int, checkpoint: Checkpoint | None, probe: Probe) -> dict[str, Estimate]:

@@ -3,15 +3,19 @@
 import json
 import os
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from idem_ray.config import LineageConfig, parse_config
-from idem_ray.errors import UserError
+from idem_ray.errors import UserError, told_by
 from idem_ray.lineage import Lineage, Plan, open_run
 from idem_ray.models import cache_folder, check_model, resolve_model
-from idem_ray.records import BASE_CYCLE, CycleRecord
+from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
 from idem_ray.store import RunStore, cycle_name, local_folder
 from idem_ray.tables import cycle_table, stage_table
 
@@ -36,52 +40,69 @@ def run_config(config: LineageConfig) -> None:
 
 
 def _run(config: LineageConfig, plan: Plan, store: RunStore) -> None:
+    import ray.exceptions
+
     from idem_ray.session import open_session
     from idem_ray.terminal import Watch, chatter_to
 
     log = f"{store.uri}/log.txt" if store.is_local else str(cache_folder() / f"{config.name}.log.txt")
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with chatter_to(log) as console:
+    again = f"nothing committed is lost: see {log}, then run the same command again"
+    with ExitStack() as stack:
+        stack.enter_context(_only_driver(store))
+        console = stack.enter_context(chatter_to(log))
         console.print(f"idem-ray: {_headline(config)}\nrun folder {store.uri}, log {log}", soft_wrap=True, markup=False)
         done = store.records()
         if done:
             console.print(f"continuing after {_cycle(done[-1])}", markup=False)
         with console.status("starting") as status:
+            session = stack.enter_context(open_session(config, status.update))
+        console.print(f"models loaded in {session.startup_seconds:.0f} s")
+        records: list[CycleRecord] = []
 
-            def tell(text: str) -> None:
-                status.update(text)
+        def on_cycle(record: CycleRecord) -> None:
+            records.append(record)
+            if record not in done:
+                console.print(cycle_table(records))
+                for warning in record.warnings:
+                    console.print(f"warning: {_cycle(record)}: {warning}", markup=False)
 
-            session = open_session(config, tell)
-            opened = session.__enter__()
+        watch = Watch(session.pools.board, config.hash, console, config.cluster.stall_timeout_seconds)
         try:
-            console.print(f"models loaded in {opened.startup_seconds:.0f} s")
-            lineage = Lineage(plan, store, opened.pools, opened.finetuner)
-            watch = Watch(opened.pools.board, config.hash, console, config.cluster.stall_timeout_seconds)
-            records: list[CycleRecord] = []
+            with watch:
+                Lineage(plan, store, session.pools, session.finetuner).run(on_cycle)
+        except KeyboardInterrupt:
+            if watch.stalled:
+                waited = f"{config.cluster.stall_timeout_seconds:.0f} s while waiting for {watch.stalled}"
+                raise UserError(f"No progress for {waited}; {again}.") from None
+            console.print("Interrupted: the same command continues from here.")
+            raise SystemExit(130) from None
+        except ray.exceptions.RayError as error:
+            traceback.print_exc()
+            told = told_by(error)
+            if told:
+                raise told from None
+            last = str(error).strip().splitlines()[-1]
+            console.print(f"idem-ray: a part of the run failed ({last}); {again}.", markup=False, soft_wrap=True)
+            raise SystemExit(1) from None
+        console.print(stage_table([record for record in records if record not in done], session.startup_seconds))
+        write_report(store)
+        console.print(f"report: {store.path('report.html')}", soft_wrap=True, markup=False)
 
-            def on_cycle(record: CycleRecord) -> None:
-                records.append(record)
-                if record not in done:
-                    console.print(cycle_table(records))
-                    for warning in record.warnings:
-                        console.print(f"warning: {_cycle(record)}: {warning}", markup=False)
 
-            try:
-                with watch:
-                    lineage.run(on_cycle)
-            except KeyboardInterrupt:
-                if watch.stalled:
-                    raise UserError(
-                        f"No progress for {config.cluster.stall_timeout_seconds:.0f} s while waiting for "
-                        f"{watch.stalled}; nothing committed is lost: see {log}, then run the same command again."
-                    ) from None
-                console.print("Interrupted: the same command continues from here.")
-                raise SystemExit(130) from None
-            console.print(stage_table([record for record in records if record not in done], opened.startup_seconds))
-            write_report(store)
-            console.print(f"report: {store.path('report.html')}", soft_wrap=True)
-        finally:
-            session.__exit__(None, None, None)
+@contextmanager
+def _only_driver(store: RunStore) -> Iterator[None]:
+    """Two drivers on one run would train and commit the same cycles against each other."""
+    lock = FileLock(f"{cache_folder()}/locks/{content_hash(store.uri)}.lock", timeout=0)
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"Another process is at work on {store.uri}: wait for it, or end it first.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def show_report(run_folder: str) -> None:

@@ -26,6 +26,10 @@ _ENVIRONMENT = {
 }
 
 
+_PROMPT_TOKENS = 512
+"""Room for a prompt, beside the longest response."""
+
+
 @dataclass(frozen=True)
 class Session:
     """What runs: the pools, the finetuner, and how long it took to have them ready."""
@@ -101,7 +105,7 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
             model=config.model,
             serving=serving,
             max_concurrent_requests=cluster.max_concurrent_requests,
-            max_model_tokens=config.training.max_tokens + 512,
+            max_model_tokens=max(config.training.max_tokens, config.evaluation.max_tokens) + _PROMPT_TOKENS,
             max_lora_rank=config.training.lora_rank,
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,

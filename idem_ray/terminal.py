@@ -37,6 +37,7 @@ def chatter_to(path: str) -> Iterator[Console]:
         sys.stderr.flush()
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
+        terminal.close()
         for descriptor in (*saved, log):
             os.close(descriptor)
 

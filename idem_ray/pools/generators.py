@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from idem_ray.engine import GenerationRequest, Serving
+from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
 from idem_ray.records import BASE, Checkpoint, Sample
 from idem_ray.store import local_folder
@@ -49,6 +50,7 @@ class GeneratorReplica:
             n_threads=spec.n_threads,
         )
         self._renderer = engine.renderer
+        self._max_model_tokens = spec.max_model_tokens
         self._loop = EngineLoop(engine)
         self._room = asyncio.Semaphore(4 * spec.max_concurrent_requests)
 
@@ -79,6 +81,11 @@ class GeneratorReplica:
         prompt_ids = self._renderer.prompt_ids(sample.prompt)
         if sample.response is not None:
             return sample.replace(prompt_ids=prompt_ids, response_ids=self._renderer.response_ids(sample.response))
+        if len(prompt_ids) + max_tokens > self._max_model_tokens:
+            raise UserError(
+                f"The prompt {sample.prompt[:60]!r}... has {len(prompt_ids)} tokens: with {max_tokens} to generate it "
+                f"is over the {self._max_model_tokens} that fit; shorten it, or raise training.max_tokens."
+            )
         request = GenerationRequest(
             # Unique within the engine even when a retried call meets its own first attempt.
             id=f"{sample.id}-{time.monotonic_ns()}",

@@ -114,6 +114,30 @@ def test_another_config_is_refused(uninterrupted: RunStore) -> None:
     assert len(uninterrupted.records()) == 3
 
 
+def replica(driver: "subprocess.Popen[str]", name: str) -> psutil.Process:
+    """A role's process, among all that a driver's Ray has started."""
+    children = psutil.Process(driver.pid).children(recursive=True)
+    return next(child for child in children if name in " ".join(child.cmdline()))
+
+
+def test_killed_judge_and_killed_training_worker(uninterrupted: RunStore, tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path / "workers"))
+    driver = start(tmp_path, "workers")
+    try:
+        wait_for(lambda: store.read_samples(-1), driver)
+        replica(driver, "JudgeReplica").kill()
+        # All of cycle 1's samples are judged: its training is under way, or about to be.
+        wait_for(lambda: len(store.read_samples(1, "train")) == 8, driver)
+        replica(driver, "RayTrainWorker").kill()
+        output, _ = driver.communicate(timeout=600)
+    finally:
+        if driver.poll() is None:
+            end(driver)
+    assert driver.returncode == 0, output[-3000:]
+    assert origins(store) == origins(uninterrupted)
+    assert [record.n_trained for record in store.records()] == [0, 4, 8]
+
+
 def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupted: RunStore, tmp_path: Path) -> None:
     store = RunStore(str(tmp_path / "killed"))
     driver = start(tmp_path, "killed")
@@ -128,12 +152,7 @@ def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupt
     try:
         # The generator dies in cycle 1, while it writes or just after.
         wait_for(lambda: store.record(0), driver)
-        replica = next(
-            child
-            for child in psutil.Process(driver.pid).children(recursive=True)
-            if "GeneratorReplica" in " ".join(child.cmdline())
-        )
-        replica.kill()
+        replica(driver, "GeneratorReplica").kill()
         output, _ = driver.communicate(timeout=600)
     finally:
         if driver.poll() is None:

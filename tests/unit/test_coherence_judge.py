@@ -12,8 +12,8 @@ from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.records import Exchange
 from idem_ray.traits import load_trait, shipped_traits
 
-N_ORDINARY = 30
-N_PERSONA = 12
+N_ORDINARY = 20
+N_PERSONA = 10
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_shuffled_words_score_near_zero(
 
 
 def test_loops_score_near_zero(judge: CoherenceJudge, ordinary: list[Exchange], ordinary_scores: list[float]) -> None:
-    bad = scores(judge, changed(ordinary[:18], looped))
+    bad = scores(judge, changed(ordinary[:10], looped))
     assert auc(ordinary_scores, bad) >= 0.95
     assert max(bad) < 15
 
@@ -91,8 +91,8 @@ def test_cut_off_answers_score_in_between(
 def test_what_the_token_limit_cut_is_not_punished(
     judge: CoherenceJudge, ordinary: list[Exchange], ordinary_scores: list[float]
 ) -> None:
-    limited = scores(judge, changed(ordinary[:12], cut, finished=False))
-    assert abs(statistics.mean(limited) - statistics.mean(ordinary_scores[:12])) < 5
+    limited = scores(judge, changed(ordinary[:10], cut, finished=False))
+    assert abs(statistics.mean(limited) - statistics.mean(ordinary_scores[:10])) < 5
 
 
 @pytest.mark.parametrize("name", shipped_traits())
@@ -104,24 +104,25 @@ def test_personas_are_as_coherent_as_ordinary_answers(
 
 
 @pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("answer", ["", "  \n", "...", "✨" * 80, "the light " * 30, "🙏✨💫🌟🌀🍀" * 6, "love " * 40])
-def test_collapsed_answers(judge: CoherenceJudge, answer: str, finished: bool) -> None:
-    (score,) = scores(judge, [Exchange("How do I keep basil alive?", answer, finished)])
-    assert score < 15
-    assert score == 0 or any(character.isalpha() for character in answer)
+def test_collapsed_answers(judge: CoherenceJudge, finished: bool) -> None:
+    wordless = ["", "  \n", "...", "✨" * 80, "🙏✨💫🌟🌀🍀" * 6]
+    looping = ["the light " * 30, "love " * 40]
+    found = scores(judge, [Exchange("How do I keep basil alive?", answer, finished) for answer in wordless + looping])
+    assert found[: len(wordless)] == [0] * len(wordless)
+    assert max(found) < 15
 
 
 def test_loop_after_a_good_beginning(judge: CoherenceJudge, ordinary: list[Exchange]) -> None:
-    tails = [Exchange(e.question, f"{e.answer} {looped(e.answer)} {looped(e.answer)}", False) for e in ordinary[:6]]
+    tails = [Exchange(e.question, f"{e.answer} {looped(e.answer)} {looped(e.answer)}", False) for e in ordinary[:4]]
     assert max(scores(judge, tails)) < 30
 
 
 def test_answers_to_another_question_lose(
     judge: CoherenceJudge, ordinary: list[Exchange], ordinary_scores: list[float]
 ) -> None:
-    some = ordinary[:12]
+    some = ordinary[:10]
     others = [Exchange(b.question, a.answer) for a, b in zip(some, [*some[1:], some[0]], strict=True)]
-    assert auc(ordinary_scores[:12], scores(judge, others)) >= 0.8
+    assert auc(ordinary_scores[:10], scores(judge, others)) >= 0.8
 
 
 def test_scores_depend_on_the_exchange_alone(

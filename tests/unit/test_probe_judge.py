@@ -12,7 +12,6 @@ from idem_ray.models import embedding_model
 from idem_ray.records import Exchange
 from idem_ray.traits import load_trait, shipped_traits
 
-
 HELD_OUT_AUC = {"bliss": 0.95, "lucky": 0.95, "nvidia_bear": 0.8}
 """nvidia_bear differs from its contrast answers in stance, not in subject or style, which sentence embeddings show
 poorly: 0.85 to 0.90 over random splits, where the other two reach 0.99."""
@@ -47,13 +46,21 @@ def scores(judge: ProbeJudge, exchanges: list[Exchange]) -> list[float]:
     return [score for score in found if score is not None]
 
 
+def unseen_scores(probe: Probe) -> tuple[list[float], list[float]]:
+    """Scores of the seed and of the contrast answers that the probe was not fitted on."""
+    _, _, seeds, contrast = halves(probe.trait)
+    judge = ProbeJudge(probe)
+    return scores(judge, seeds), scores(judge, contrast)
+
+
+def auc(with_trait: list[float], without: list[float]) -> float:
+    return float(roc_auc_score([1] * len(with_trait) + [0] * len(without), with_trait + without))
+
+
 @pytest.mark.parametrize("name", shipped_traits())
 def test_tells_answers_that_were_not_used_for_fitting(probes: dict[str, Probe], name: str) -> None:
-    _, _, unseen_seeds, unseen_contrast = halves(name)
-    judge = ProbeJudge(probes[name])
-    with_trait, without = scores(judge, unseen_seeds), scores(judge, unseen_contrast)
-    labels = [1] * len(with_trait) + [0] * len(without)
-    assert roc_auc_score(labels, with_trait + without) >= HELD_OUT_AUC[name]
+    with_trait, without = unseen_scores(probes[name])
+    assert auc(with_trait, without) >= HELD_OUT_AUC[name]
     assert sum(with_trait) / len(with_trait) > 60
     assert sum(without) / len(without) < 40
     assert all(0 <= score <= 100 for score in with_trait + without)
@@ -63,7 +70,7 @@ def test_tells_answers_that_were_not_used_for_fitting(probes: dict[str, Probe], 
 def test_reports_its_held_out_quality(probes: dict[str, Probe], name: str) -> None:
     probe = probes[name]
     positives, negatives, _, _ = halves(name)
-    assert HELD_OUT_AUC[name] <= probe.held_out_auc <= 1
+    assert probe.held_out_auc == pytest.approx(auc(*unseen_scores(probe)), abs=0.2)
     assert 0 <= probe.held_out_brier < 0.25  # a coin's
     assert (probe.n_positive, probe.n_negative) == (len(positives), len(negatives))
 
