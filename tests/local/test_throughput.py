@@ -1,5 +1,7 @@
-"""What the pools cost against the bare libraries, each pair in one run and in turns. `make bench`; not part of `make test`,
-because a shared machine's noise would decide it."""
+"""What the pools cost against the bare libraries, each pair in one run and in turns: `make bench`.
+
+Not part of `make test`, because a shared machine's noise would decide it.
+"""
 
 import os
 import time
@@ -119,14 +121,10 @@ def _bare_trl(
     import datasets
     from trl import SFTConfig, SFTTrainer
 
+    from idem_ray.finetune import RowStream, _examples
+
     settings = config.training
-    data = [
-        {
-            "input_ids": row.input_ids,
-            "labels": [t if on else -100 for t, on in zip(row.input_ids, row.loss_mask, strict=True)],
-        }
-        for row in rows
-    ]
+    data = [example for _, example in _examples(RowStream(rows))]
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
