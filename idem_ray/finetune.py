@@ -5,6 +5,7 @@ fresh adapter (init policy `base`) or the previous cycle's (`previous`), trains 
 """
 
 import dataclasses
+import gc
 import math
 import shutil
 import tempfile
@@ -122,6 +123,7 @@ class FinetuneSession:
             self._model = adapter.unload()
             self._model.__dict__.pop("forward", None)  # TRL wraps it anew for every trainer, one wrapper in another
             shutil.rmtree(scratch, ignore_errors=True)
+            gc.collect()  # a trainer and its optimiser refer to each other: without this they pile up over the cycles
         return TrainingResult(
             order_id=order.id,
             loss=float(outcome.training_loss),
