@@ -20,6 +20,10 @@ _ENVIRONMENT = {
     # Several OpenMP programs share the cores. With the default policy their idle threads spin, and training next to a
     # busy engine was measured 14 times slower than with passive ones (10 against 140 tokens/s on two cores).
     "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
+    # of the processor's time. Keeping it made training 1.3 to 1.4 times faster (in turns, on the same machine).
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
