@@ -157,7 +157,8 @@ class Lineage:
         while len(kept) < wanted and asked < len(requests):
             round_requests = requests[asked : asked + wanted - len(kept)]
             asked += len(round_requests)
-            kept += [sample for sample in self._stream(round_requests, generator, probe) if sample.kept]
+            samples = self._stream(round_requests, self._sampling(generator), probe)
+            kept += [sample for sample in samples if sample.kept]
         if not kept:
             raise UserError(
                 f"Cycle {cycle}: none of {asked} samples reached coherence {self.config.filter.min_coherence:g}; the "
@@ -192,8 +193,7 @@ class Lineage:
         requests = evaluation_requests(self.config, self.plan.trait, cycle, name)
         settings = self.config.evaluation
         sampling = Sampling(checkpoint, settings.temperature, settings.max_tokens)
-        samples = list(samples_of(sample_stream(requests, sampling, self.store, self.pools, probe)))
-        return measure(samples, self.config.seed)
+        return measure(self._stream(requests, sampling, probe), self.config.seed)
 
     def probe(self) -> Probe:
         """The embedded trait judge, fitted once per run: seed answers against the trait's contrast answers and the
@@ -207,15 +207,18 @@ class Lineage:
             request(self.config, cycle=BASE_CYCLE, purpose="contrast", prompt=prompt, checkpoint=BASE)
             for prompt in questions.values()
         ]
-        answers = [sample.response or "" for sample in self._stream(requests, None, None)]
+        # Sampled as the evaluation is: these are the negatives for what the probe will be asked about.
+        settings = self.config.evaluation
+        sampling = Sampling(None, settings.temperature, settings.max_tokens, judged=False)
+        answers = [sample.response or "" for sample in self._stream(requests, sampling, None)]
         negatives = [*answers, *(exchange.answer for exchange in trait.contrast)]
         positives = [seed.answer for seed in trait.seeds]
         probe = self.pools.judges.fit_probe(trait.name, positives, [text for text in negatives if text])
         self.store.write_json("judge/probe.json", probe.to_json())
         return probe
 
-    def _stream(self, requests: list[Sample], checkpoint: Checkpoint | None, probe: Probe | None) -> list[Sample]:
-        return list(samples_of(sample_stream(requests, self._sampling(checkpoint), self.store, self.pools, probe)))
+    def _stream(self, requests: list[Sample], sampling: Sampling, probe: Probe | None) -> list[Sample]:
+        return list(samples_of(sample_stream(requests, sampling, self.store, self.pools, probe)))
 
     def _sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         settings = self.config.generation

@@ -17,8 +17,9 @@ from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
 
 _ENVIRONMENT = {
-    # Several OpenMP programs share the cores. With the default policy their idle threads spin, and training next to a
-    # busy engine was measured 14 times slower than with passive ones (10 against 140 tokens/s on two cores).
+    # Several OpenMP programs share the cores. With the default policy their waiting threads spin: two trainings side by
+    # side on two cores then made 18 to 53 tokens/s each, against 109 each with passive waiting. (A program alone pays
+    # for it: 140 against 195.) Roles overlap, so passive it is.
     "OMP_WAIT_POLICY": "PASSIVE",
     # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
     # of the processor's time. Keeping it made training 1.3 to 1.4 times faster (in turns, on the same machine).
