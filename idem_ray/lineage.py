@@ -124,21 +124,25 @@ class Lineage:
         probe = self.probe()
         generator = checkpoints[cycle - 1] if cycle else None
         init = generator if self.config.regime.init == "previous" else None
-        samples, n_generated = self._training_samples(cycle, generator, probe)
-        checkpoint, result = self._train(cycle, samples, generator, init, probe)
+        trained = self.store.trained(cycle)
+        if trained is None:
+            samples, n_generated = self._training_samples(cycle, generator, probe)
+            checkpoint, result = self._train(cycle, samples, generator, init, probe)
+            counts = {"n_generated": n_generated, "n_kept": len(samples), "n_trained": result.n_rows}
+            trained = checkpoint, {**counts, "training": result_to_dict(result)}
+            # From here on a killed run evaluates this very checkpoint, instead of training another one.
+            self.store.mark_trained(cycle, *trained)
+        checkpoint, facts = trained
         measures = self._measure(cycle, checkpoint, probe)
         return self._record(
             cycle,
             began,
             measures,
-            generator=generator.id if generator else ("seed" if cycle == 0 else BASE),
+            generator=generator.id if generator else "seed",
             init=init.id if init else BASE,
             checkpoint=checkpoint,
-            n_generated=n_generated,
-            n_kept=len(samples),
-            n_trained=result.n_rows,
-            training=result_to_dict(result),
             warnings=_missing_warnings(measures),
+            **facts,
         )
 
     def _training_samples(self, cycle: int, generator: Checkpoint | None, probe: Probe) -> tuple[list[Sample], int]:

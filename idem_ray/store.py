@@ -2,9 +2,11 @@
 
     <run>/config.json manifest.json log.txt report.html
           judge/probe.json                      the fitted probe
-          cycle-base/ cycle-000/ cycle-001/ ..  samples-<hash>.parquet (as they stream)  adapter/  record.json
+          cycle-base/ cycle-000/ cycle-001/ ..  samples-<hash>.parquet (as they stream)  adapter/  trained.json
+                                                record.json
 
-A cycle is committed when its record.json exists: it is written last. Files appear whole or not at all.
+A cycle's checkpoint is final when trained.json exists, and the cycle is committed when record.json does: it is written
+last. Files appear whole or not at all.
 """
 
 import json
@@ -163,6 +165,15 @@ class RunStore:
             if file.is_file():
                 self.write_bytes(f"{target}/{file.name}", file.read_bytes())
         return Checkpoint(id=content_hash(weights.hex()), uri=self.path(target), parent=parent)
+
+    def mark_trained(self, cycle: int, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
+        """Note that a cycle's checkpoint is final, with what is known of its training."""
+        self.write_json(f"{cycle_name(cycle)}/trained.json", {"checkpoint": asdict(checkpoint), "facts": facts})
+
+    def trained(self, cycle: int) -> tuple[Checkpoint, dict[str, Any]] | None:
+        """What `mark_trained` noted, or None."""
+        data = self.read_json(f"{cycle_name(cycle)}/trained.json")
+        return (Checkpoint(**data["checkpoint"]), data["facts"]) if data else None
 
     def commit(self, record: CycleRecord) -> None:
         """Mark a cycle as done. Everything else of it must have been written before."""

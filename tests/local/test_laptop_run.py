@@ -148,7 +148,8 @@ def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupt
         survived = {sample.id: sample.response for sample in store.read_samples(0)}
     finally:
         end(driver)
-    assert store.record(0) is None
+    trained = store.trained(0)
+    assert trained is not None and store.record(0) is None
     driver = start(tmp_path, "killed")
     try:
         # The generator dies in cycle 1, while it writes or just after.
@@ -159,6 +160,9 @@ def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupt
         if driver.poll() is None:
             end(driver)
     assert driver.returncode == 0, output[-3000:]
+    record = store.record(0)
+    assert record is not None and record.checkpoint == trained[0], "a checkpoint that exists is not trained again"
+    assert {sample.checkpoint for sample in store.read_samples(0, "evaluate")} == {trained[0].id}
     kept = {sample.id: sample.response for sample in store.read_samples(0)}
     assert {key: kept[key] for key in survived} == survived, "what was persisted must not be generated again"
     # The lineage's name and folder are in no id, so the two runs must agree in every sample's id and seed.
