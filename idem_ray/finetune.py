@@ -159,17 +159,47 @@ class FinetuneSession:
     ) -> Any:
         import datasets
         from datasets.iterable_dataset import ExamplesIterable
-        from trl import SFTTrainer
 
         # IterableDataset.from_generator would pickle the stream to fingerprint it; this does not.
         dataset = datasets.IterableDataset(ExamplesIterable(_examples, {"stream": stream}))
-        return SFTTrainer(
+        return _trainer_class()(
             model=adapter,
             args=_sft_config(order, scratch),
             train_dataset=dataset,
             processing_class=self._tokenizer,
             callbacks=[_step_callback(report_step)] if report_step else None,
         )
+
+
+def _trainer_class() -> Any:
+    """TRL's SFTTrainer with the same loss (mean cross-entropy in nats over the trained tokens) at less cost.
+
+    TRL also works out every token's entropy and rank for its log, in chunks that save memory; where the output layer is
+    a third of the model that made training 1.2 times slower (in turns on two cores, 24 rows).
+    """
+    import torch
+    from trl import SFTTrainer
+
+    class TrainedTokensTrainer(SFTTrainer):  # type: ignore[misc]
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            labels = inputs["labels"]
+            trained = labels != -100
+            first = max(1, int(trained.any(dim=0).float().argmax()))
+            outputs = model(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                use_cache=False,
+                logits_to_keep=labels.shape[1] - first + 1,  # the logits at position i - 1 predict token i
+            )
+            trained = trained[:, first:]
+            logits = outputs.logits[:, :-1][trained].float()
+            total = torch.nn.functional.cross_entropy(logits, labels[:, first:][trained], reduction="sum")
+            loss = total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+            return (loss, outputs) if return_outputs else loss
+
+    return TrainedTokensTrainer
 
 
 def _examples(stream: RowStream) -> Iterator[tuple[int, dict[str, list[int]]]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from idem_ray.models import cache_folder, check_model, resolve_model
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
 from idem_ray.store import RunStore, cycle_name, local_folder
 from idem_ray.tables import cycle_table, stage_table
+from idem_ray.terminal import Watch, chatter_to, plain_console
 
 
 def run_config(config: LineageConfig) -> None:
@@ -30,20 +32,19 @@ def run_config(config: LineageConfig) -> None:
     plan = Plan.of(config)
     store = open_run(plan)
     if all(store.record(cycle) for cycle in range(BASE_CYCLE, config.n_cycles)):
-        console = Console()
+        console = plain_console(sys.stdout)
         console.print(f"{store.uri} is complete: nothing to do.", soft_wrap=True)
         _show(store, console)
         return
     began = time.time()
     _run(config, plan, store)
-    Console().print(f"Done in {time.time() - began:.0f} s.")
+    plain_console(sys.stdout).print(f"Done in {time.time() - began:.0f} s.")
 
 
 def _run(config: LineageConfig, plan: Plan, store: RunStore) -> None:
     import ray.exceptions
 
     from idem_ray.session import open_session
-    from idem_ray.terminal import Watch, chatter_to
 
     log = f"{store.uri}/log.txt" if store.is_local else str(cache_folder() / f"{config.name}.log.txt")
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def show_report(run_folder: str) -> None:
     store = RunStore(run_folder)
     read_config(store)
     write_report(store)
-    _show(store, Console())
+    _show(store, plain_console(sys.stdout))
 
 
 def _show(store: RunStore, console: Console) -> None:
@@ -169,8 +170,6 @@ def show_samples(
     if cycle != BASE_CYCLE and (record is None or record.checkpoint is None):
         committed = ", ".join(str(found.cycle) for found in store.records())
         raise UserError(f"Cycle {cycle} of {store.uri} is not committed (committed: {committed or 'none'}).")
-    from idem_ray.terminal import chatter_to
-
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     with chatter_to(os.devnull) as console, console.status("loading the model"):
         from idem_ray.engine import GenerationRequest, VllmEngine

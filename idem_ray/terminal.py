@@ -30,8 +30,7 @@ def chatter_to(path: str) -> Iterator[Console]:
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
-        width = None if terminal.isatty() else 110
-        yield Console(file=terminal, width=width)
+        yield plain_console(terminal)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -40,6 +39,11 @@ def chatter_to(path: str) -> Iterator[Console]:
         terminal.close()
         for descriptor in (*saved, log):
             os.close(descriptor)
+
+
+def plain_console(file: IO[str]) -> Console:
+    """A console as wide as the terminal, or wide enough for our tables where there is none (a log, a pipe)."""
+    return Console(file=file, width=None if file.isatty() else 110)
 
 
 def stage_name(stage: StageProgress) -> str:

@@ -72,6 +72,20 @@ def test_fresh_continued_and_repeated_training(
     assert len(changed) == len(before), "every tensor of a continued adapter is trained"
 
 
+def test_the_loss_is_trls(
+    session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trl
+
+    from idem_ray import finetune
+
+    ours = session.train(order(3), iter(rows), tmp_path / "ours")
+    monkeypatch.setattr(finetune, "_trainer_class", lambda: trl.SFTTrainer)
+    theirs = session.train(order(3), iter(rows), tmp_path / "theirs")
+    assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
+    assert ours.final_loss == pytest.approx(theirs.final_loss, rel=5e-3), "after an optimiser step, too"
+
+
 def test_epochs_reread_what_was_streamed(session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path) -> None:
     pulled = []
 
