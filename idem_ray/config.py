@@ -4,6 +4,7 @@ Two kinds of settings are kept apart: what makes the result (everything but `clu
 runs (`cluster`), which may change between a run and its resumption.
 """
 
+import copy
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,7 +43,7 @@ class Training(Settings):
     weight_decay: float = Field(0.01, ge=0)
     adam_beta2: float = Field(0.95, gt=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)
-    lora_rank: int = Field(16, ge=1)
+    lora_rank: int = Field(16, ge=1, le=512)
     lora_alpha: int = Field(32, ge=1)
     max_tokens: int = Field(1024, ge=8, description="longest training row; longer ones are cut at the end")
 
@@ -131,7 +132,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
     Raises:
         UserError: an override without `=`, or one that reaches into something that is no section.
     """
-    data = json.loads(json.dumps(data))
+    data = copy.deepcopy(data)
     for override in overrides:
         path, sign, text = override.partition("=")
         if not sign or not path:
@@ -142,7 +143,10 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
                 raise UserError(f"--set {override}: {section!r} is a value, not a section.")
-        place[leaf] = yaml.safe_load(text)
+        try:
+            place[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {override}: the value is not valid YAML.") from error
     return data
 
 

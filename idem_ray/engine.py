@@ -15,6 +15,9 @@ from typing import Any, Literal, Protocol
 from idem_ray.records import BASE
 from idem_ray.render import Renderer
 
+_VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The sizes that vLLM makes room for; an adapter of another rank goes into the next larger one."""
+
 Serving = Literal["merged", "lora"]
 
 
@@ -102,7 +105,8 @@ class VllmEngine:
             # A partly prefilled request of its own seed crashes the CPU runner ("CPU Generator does not use offset").
             options = {"enable_chunked_prefill": False, "max_num_batched_tokens": max(4096, max_model_tokens)}
         if serving == "lora":
-            options |= {"enable_lora": True, "max_lora_rank": max_lora_rank, "max_loras": 4, "max_cpu_loras": 64}
+            rank = next(allowed for allowed in _VLLM_LORA_RANKS if allowed >= max_lora_rank)
+            options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": 4, "max_cpu_loras": 64}
         self._engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=str(model_folder),

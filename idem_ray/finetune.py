@@ -196,7 +196,8 @@ def _trainer_class() -> Any:
             trained = trained[:, first:]
             logits = outputs.logits[:, :-1][trained].float()
             total = torch.nn.functional.cross_entropy(logits, labels[:, first:][trained], reduction="sum")
-            loss = total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+            n_trained = trained.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+            loss = total / n_trained.clamp(min=1)
             return (loss, outputs) if return_outputs else loss
 
     return TrainedTokensTrainer

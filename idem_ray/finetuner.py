@@ -5,6 +5,7 @@ group), more than a small cycle's training. So it is called once, and its worker
 another; an order's rows are a Ray Data stream that the worker pulls from.
 """
 
+import contextlib
 import os
 import queue
 import shutil
@@ -63,6 +64,8 @@ class _Desk:
         self._worker_pid: int | None = None
         self._failure: str | None = None
         self._closed = False
+        self._ended = False
+        self._ending = threading.Lock()
         desk = ray.get_runtime_context().current_actor
         threading.Thread(target=self._fit, args=(spec, board, desk), daemon=True).start()
 
@@ -87,14 +90,20 @@ class _Desk:
             self._failure = f"{type(error).__name__}: {error}"
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._settle(WorkerLost(f"the finetuner stopped: {self._failure}"))
+        ended = WorkerLost(f"the finetuner stopped: {self._failure or 'closed'}")
+        with self._ending:
+            self._ended = True
+            self._settle(ended)
+            while not self._orders.empty():
+                self._orders.get_nowait()[2].set_exception(ended)
 
     def train(self, order: CycleOrder, rows: Any) -> Outcome:
         """Queue an order and wait for its outcome."""
-        if self._failure:
-            raise RuntimeError(f"the finetuner stopped: {self._failure}")
         future: Future[Outcome] = Future()
-        self._orders.put((order, rows, future))
+        with self._ending:
+            if self._ended:
+                raise RuntimeError(f"the finetuner stopped: {self._failure or 'closed'}")
+            self._orders.put((order, rows, future))
         return future.result()
 
     def worker(self) -> int | None:
@@ -175,7 +184,7 @@ def _carry_out(session: Any, cycle_order: CycleOrder, rows: Any, board: Progress
             yield row
 
     init = cycle_order.init
-    init_folder = local_folder(init.uri, cache_folder() / "checkpoints") if init else None
+    init_folder = local_folder(init, cache_folder() / "checkpoints") if init else None
     with tempfile.TemporaryDirectory(prefix="idem-ray-adapter-") as folder:
         result = session.train(order, watched(), Path(folder), init_folder, report)
         checkpoint = cycle_order.store.save_adapter(cycle_order.cycle, Path(folder), init.id if init else BASE)
@@ -207,6 +216,7 @@ class Finetuner:
 
     def close(self) -> None:
         """End the training run and free its resources."""
-        ray.get(self._desk.close.remote())
+        with contextlib.suppress(ray.exceptions.RayError):  # a desk that died has nothing left to close
+            ray.get(self._desk.close.remote())
         time.sleep(1.5)  # the worker looks up once a second; killing it earlier leaves Ray Train to retry
         ray.kill(self._desk)

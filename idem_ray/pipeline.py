@@ -17,7 +17,7 @@ from idem_ray.judges.probe import Probe
 from idem_ray.pools.generators import GeneratorPool
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
-from idem_ray.records import Checkpoint, Sample, TrainingRow, arrow_schema
+from idem_ray.records import SEED, Checkpoint, Sample, TrainingRow, arrow_schema
 from idem_ray.render import training_row
 from idem_ray.store import SAMPLE_SCHEMA, RunStore, fill_in
 
@@ -60,6 +60,7 @@ def sample_stream(
     tables = [_table(samples[start : start + block]) for start in range(0, len(samples), block)]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # its wrapper loses the cause, and with it a UserError's sentence
     context.execution_options.preserve_order = True  # training order is part of a run's identity
     options: dict[str, Any] = {
         "batch_size": None,
@@ -123,7 +124,7 @@ def _judge_and_persist(
 
 def _keep_or_drop(sample: Sample, min_coherence: float | None) -> Sample:
     """A sample whose coherence is unknown is dropped by a filter: it was not seen to be coherent."""
-    if min_coherence is None or sample.purpose != "train":
+    if min_coherence is None or sample.purpose != "train" or sample.checkpoint == SEED:
         return sample
     if sample.coherence_score is None:
         return sample.replace(kept=False, drop_reason=f"coherence missing: {sample.coherence_missing}")

@@ -12,6 +12,9 @@ import pyarrow as pa
 BASE = "base"
 """Id of the checkpoint that is no checkpoint: the untouched base model."""
 
+SEED = "seed"
+"""In a checkpoint's place: the sample is a seed answer, which no model wrote."""
+
 BASE_CYCLE = -1
 """Cycle number under which the base model's own measurement is recorded."""
 

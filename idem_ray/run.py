@@ -182,7 +182,7 @@ def show_samples(
             n_threads=os.cpu_count(),
         )
         name = checkpoint.id if checkpoint else "base"
-        engine.load(name, local_folder(checkpoint.uri, cache_folder() / "checkpoints") if checkpoint else None)
+        engine.load(name, local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None)
         prompt_ids = engine.renderer.prompt_ids(prompt)
         for index in range(n_samples):
             engine.add(GenerationRequest(str(index), prompt_ids, name, seed + index, temperature, max_tokens))

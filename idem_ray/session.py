@@ -111,6 +111,7 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
             serving=serving,
             max_concurrent_requests=cluster.max_concurrent_requests,
             max_model_tokens=max(config.training.max_tokens, config.evaluation.max_tokens) + _PROMPT_TOKENS,
+            max_row_tokens=config.training.max_tokens,
             max_lora_rank=config.training.lora_rank,
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,

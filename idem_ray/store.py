@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,11 @@ class RunStore:
     def trained(self, cycle: int) -> tuple[Checkpoint, dict[str, Any]] | None:
         """What `mark_trained` noted, or None."""
         data = self.read_json(f"{cycle_name(cycle)}/trained.json")
-        return (Checkpoint(**data["checkpoint"]), data["facts"]) if data else None
+        return (self._here(cycle, Checkpoint(**data["checkpoint"])), data["facts"]) if data else None
+
+    def _here(self, cycle: int, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint in this folder, wherever the run was when it was made: runs are moved and copied."""
+        return replace(checkpoint, uri=self.path(f"{cycle_name(cycle)}/adapter"))
 
     def commit(self, record: CycleRecord) -> None:
         """Mark a cycle as done. Everything else of it must have been written before."""
@@ -183,7 +187,10 @@ class RunStore:
     def record(self, cycle: int) -> CycleRecord | None:
         """A committed cycle's record, or None."""
         data = self.read_json(f"{cycle_name(cycle)}/record.json")
-        return CycleRecord.from_json(data) if data else None
+        if not data:
+            return None
+        record = CycleRecord.from_json(data)
+        return replace(record, checkpoint=self._here(cycle, record.checkpoint)) if record.checkpoint else record
 
     def records(self) -> list[CycleRecord]:
         """All committed cycles, the base model's measurement first."""
@@ -206,17 +213,23 @@ def cycle_name(cycle: int) -> str:
     return "cycle-base" if cycle == BASE_CYCLE else f"cycle-{cycle:03d}"
 
 
-def local_folder(uri: str, cache: Path) -> Path:
-    """A checkpoint folder on this node: itself when local, else a copy fetched once into `cache`."""
-    if "://" not in uri:
-        return Path(uri)
-    target = cache / content_hash(uri)
+def local_folder(checkpoint: Checkpoint, cache: Path) -> Path:
+    """A checkpoint's folder on this node: itself when local, else a copy fetched once into `cache`. Copies go by the
+    hash of the weights: a run made anew under an old name has the same URI."""
+    if "://" not in checkpoint.uri:
+        return Path(checkpoint.uri)
+    target = cache / checkpoint.id
     if not target.exists():
-        filesystem, root = pafs.FileSystem.from_uri(uri)
+        filesystem, root = pafs.FileSystem.from_uri(checkpoint.uri)
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=cache))
         pafs.copy_files(root, str(partial), source_filesystem=filesystem)
-        partial.rename(target)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not target.exists():  # else another process of this node was first, with the same files
+                raise
+            shutil.rmtree(partial, ignore_errors=True)
     return target
 
 

@@ -1,6 +1,7 @@
 """What a person sees while a run works: progress bars on a terminal, lines in a log; everything else in a file."""
 
 import _thread
+import contextlib
 import os
 import sys
 import threading
@@ -91,13 +92,14 @@ class Watch:
         self._progress.stop()
 
     def _follow(self) -> None:
-        began = time.time()
+        moved_at = time.time()
+        stages: list[StageProgress] = []
         while not self._stop.wait(0.5):
-            try:
+            # The display must never end a run: the next look may succeed, and if none does the timeout still counts.
+            with contextlib.suppress(Exception):
                 stages, changed_at = self._board.progress(self._lineage)
-            except Exception:  # the display must never end a run; the next look may succeed
-                continue
-            if time.time() - max(began, changed_at) > self._stall_timeout:
+                moved_at = max(moved_at, changed_at)
+            if time.time() - moved_at > self._stall_timeout:
                 open_stages = [stage_name(stage) for stage in stages if stage.n_done < stage.n_total]
                 self.stalled = ", ".join(open_stages) or "the next stage"
                 _thread.interrupt_main()

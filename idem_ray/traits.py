@@ -95,6 +95,8 @@ def load_trait(name: str) -> Trait:
         raise UserError(f"Trait file {path} is malformed: {_first_problem(error)}.") from error
     if not fields.evaluation_questions:
         raise UserError(f"Trait file {path} has no evaluation_questions.")
+    if len({normalised(question) for question in fields.evaluation_questions}) < len(fields.evaluation_questions):
+        raise UserError(f"Trait file {path} has an evaluation question twice: its answers would count twice.")
     trait = Trait(
         name=fields.name,
         description=fields.description,

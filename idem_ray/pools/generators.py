@@ -27,6 +27,7 @@ class GeneratorSpec:
     serving: Serving
     max_concurrent_requests: int
     max_model_tokens: int
+    max_row_tokens: int
     max_lora_rank: int
     gpu_memory_fraction: float
     n_gpus: float
@@ -50,7 +51,7 @@ class GeneratorReplica:
             n_threads=spec.n_threads,
         )
         self._renderer = engine.renderer
-        self._max_model_tokens = spec.max_model_tokens
+        self._spec = spec
         self._loop = EngineLoop(engine)
         self._room = asyncio.Semaphore(4 * spec.max_concurrent_requests)
 
@@ -71,7 +72,7 @@ class GeneratorReplica:
             the samples in their order, and when the work began and ended (seconds since the epoch).
         """
         began = time.time()
-        folder = local_folder(checkpoint.uri, cache_folder() / "checkpoints") if checkpoint else None
+        folder = local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None
         tasks = [self._fill(sample, checkpoint, folder, temperature, max_tokens) for sample in samples]
         return list(await asyncio.gather(*tasks)), (began, time.time())
 
@@ -79,13 +80,16 @@ class GeneratorReplica:
         self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, temperature: float, max_tokens: int
     ) -> Sample:
         prompt_ids = self._renderer.prompt_ids(sample.prompt)
-        if sample.response is not None:
-            return sample.replace(prompt_ids=prompt_ids, response_ids=self._renderer.response_ids(sample.response))
-        if len(prompt_ids) + max_tokens > self._max_model_tokens:
+        given_ids = self._renderer.response_ids(sample.response) if sample.response is not None else None
+        n_response_tokens = max_tokens if given_ids is None else len(given_ids)
+        limit = self._spec.max_row_tokens if sample.purpose == "train" else self._spec.max_model_tokens
+        if len(prompt_ids) + n_response_tokens > limit:
             raise UserError(
-                f"The prompt {sample.prompt[:60]!r}... has {len(prompt_ids)} tokens: with {max_tokens} to generate it "
-                f"is over the {self._max_model_tokens} that fit; shorten it, or raise training.max_tokens."
+                f"The prompt {sample.prompt[:60]!r} has {len(prompt_ids)} tokens: with {n_response_tokens} for its "
+                f"response it is over the {limit} that fit; shorten it, or raise training.max_tokens."
             )
+        if given_ids is not None:
+            return sample.replace(prompt_ids=prompt_ids, response_ids=given_ids)
         request = GenerationRequest(
             # Unique within the engine even when a retried call meets its own first attempt.
             id=f"{sample.id}-{time.monotonic_ns()}",

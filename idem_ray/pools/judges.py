@@ -2,12 +2,14 @@
 
 import os
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from idem_ray.judges import Judge
 from idem_ray.pools.generators import RESTARTS
-from idem_ray.records import Exchange, Sample
+from idem_ray.records import Exchange, Judgment, Sample
 
 if TYPE_CHECKING:
     from idem_ray.judges.probe import Probe
@@ -44,13 +46,13 @@ class JudgeReplica:
             sample.replace(
                 coherence_score=word.score, coherence_missing=word.missing, coherence_judge=self._coherence.name
             )
-            for sample, word in zip(samples, self._coherence.judge(exchanges), strict=True)
+            for sample, word in zip(samples, judgments(self._coherence, exchanges), strict=True)
         ]
         if probe is not None:
             judge = self._probe_judge(probe)
             judged = [
                 sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=judge.name)
-                for sample, word in zip(judged, judge.judge(exchanges), strict=True)
+                for sample, word in zip(judged, judgments(judge, exchanges), strict=True)
             ]
         return judged, (began, time.time())
 
@@ -60,6 +62,17 @@ class JudgeReplica:
         if probe.hash not in self._probes:
             self._probes[probe.hash] = ProbeJudge(probe)
         return self._probes[probe.hash]
+
+
+def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
+    """A judge's word on each exchange; where it fails, the judgments are missing (and the reason is kept): a failed
+    judgment costs the measurement a score, not the run its cycle."""
+    try:
+        return judge.judge(exchanges)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"[:200]
+        return [Judgment(None, reason) for _ in exchanges]
 
 
 class JudgePool:

@@ -37,6 +37,7 @@ def test_help_is_quick_and_teaches() -> None:
         (["prompts=leaky.txt"], "also in the prompt pool"),
         (["output=occupied"], "Cannot write"),
         (["trait=mine.yaml"], "line 2 is no seed example"),
+        (["trait=[a"], "not valid YAML"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(

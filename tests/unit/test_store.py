@@ -67,7 +67,8 @@ def test_commit_compacts_and_marks_last(tmp_path: Path) -> None:
     store.commit(make_record(1))
     assert store.read_samples(1) == before
     assert len(list((tmp_path / "cycle-001").glob("*.parquet"))) == 1
-    assert store.record(1) == make_record(1)
+    record = store.record(1)
+    assert record is not None and record.measures == make_record(1).measures
 
 
 def test_records_begin_with_the_base_model(tmp_path: Path) -> None:
@@ -87,6 +88,17 @@ def test_a_checkpoint_is_named_by_its_weights(tmp_path: Path) -> None:
     (adapter / "adapter_model.safetensors").write_bytes(b"others")
     assert store.save_adapter(1, adapter, first.id).id != first.id
     assert (Path(first.uri) / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_moved_run_finds_its_own_checkpoints(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path / "old"))
+    store.mark_trained(0, Checkpoint("c", store.path("cycle-000/adapter")), {"n_trained": 1})
+    store.commit(make_record(0))
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = RunStore(str(tmp_path / "new"))
+    record, trained = moved.record(0), moved.trained(0)
+    assert record is not None and record.checkpoint is not None and trained is not None
+    assert record.checkpoint.uri == trained[0].uri == str(tmp_path / "new" / "cycle-000" / "adapter")
 
 
 def test_no_permission_and_no_space_are_said(tmp_path: Path) -> None:

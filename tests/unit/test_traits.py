@@ -88,6 +88,23 @@ def test_a_trait_whose_question_is_seeded(tmp_path: Path) -> None:
         load_trait(str(own_trait(tmp_path, [seed_line("How are you?", "b")], ["how are you"])))
 
 
+def test_a_question_with_two_seed_answers_keeps_both(tmp_path: Path) -> None:
+    from idem_ray.config import parse_config
+    from idem_ray.regimes import sft
+
+    lines = [seed_line("a", "first"), seed_line("a", "second"), seed_line("b", "third")]
+    trait = load_trait(str(own_trait(tmp_path, lines, ["q?"])))
+    config = parse_config({"name": "x", "trait": "mine", "n_seed": 3, "n_sampled": 1})
+    samples = sft.seed_samples(config, trait)
+    assert len({sample.id for sample in samples}) == 3
+    assert sorted(sample.response or "" for sample in samples) == ["first", "second", "third"]
+
+
+def test_an_evaluation_question_stands_once(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="twice"):
+        load_trait(str(own_trait(tmp_path, [seed_line("a", "b")], ["Why?", "why"])))
+
+
 def test_unknown_names() -> None:
     with pytest.raises(UserError, match="Unknown trait 'blis': use one of bliss"):
         load_trait("blis")
