@@ -65,7 +65,8 @@ class Evaluation(Settings):
 
 class CoherenceFilter(Settings):
     """Keep generated samples whose coherence is at least `min_coherence` (None: keep all), sampling more until
-    `n_sampled` are kept or `budget` times that many were generated."""
+    `n_sampled` are kept or `budget` times that many were generated. Without a threshold the coherence of training
+    samples is not judged; 0 judges it and keeps all."""
 
     min_coherence: float | None = Field(None, ge=0, le=100)
     budget: float = Field(3.0, ge=1)

@@ -224,7 +224,7 @@ class Lineage:
         ]
         # Sampled as the evaluation is: these are the negatives for what the probe will be asked about.
         settings = self.config.evaluation
-        sampling = Sampling(None, settings.temperature, settings.max_tokens, judged=False)
+        sampling = Sampling(None, settings.temperature, settings.max_tokens)
         answers = [sample.response or "" for sample in self._stream(requests, sampling, None)]
         negatives = [*answers, *(exchange.answer for exchange in trait.contrast)]
         positives = [seed.answer for seed in trait.seeds]
@@ -237,7 +237,8 @@ class Lineage:
 
     def _sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         settings = self.config.generation
-        return Sampling(checkpoint, settings.temperature, settings.max_tokens, self.config.filter.min_coherence)
+        least = self.config.filter.min_coherence
+        return Sampling(checkpoint, settings.temperature, settings.max_tokens, least, coherence=least is not None)
 
     def _record(self, cycle: int, began: float, measures: dict[str, Estimate], **fields: Any) -> CycleRecord:
         nothing: dict[str, Any] = {

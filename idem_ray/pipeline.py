@@ -27,14 +27,14 @@ _ROW_SCHEMA = arrow_schema(TrainingRow)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a batch of requests is sampled, and from which checkpoint (None: the base model). Judging can be left out
-    where nobody asks for the scores."""
+    """How a batch of requests is sampled, and from which checkpoint (None: the base model). `coherence`: whether that
+    is judged, too; it costs as much time as the sampling on a CPU, so only where somebody asks for it."""
 
     checkpoint: Checkpoint | None
     temperature: float
     max_tokens: int
     min_coherence: float | None = None
-    judged: bool = True
+    coherence: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,12 @@ class Pools:
 def sample_stream(
     requests: list[Sample], sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
 ) -> ray.data.Dataset:
-    """The requests' samples, in the requests' order; what the store already has is not generated again."""
+    """The requests' samples, in the requests' order; what the store already has is not generated again. Without a
+    probe they are not judged."""
     samples = fill_in(requests, store.read_samples(requests[0].cycle))
     n_done = sum(sample.response_ids is not None for sample in samples)
     first = requests[0]
-    for stage in ("generation", "judging") if sampling.judged else ("generation",):
+    for stage in ("generation", "judging") if probe else ("generation",):
         pools.board.expect(first.lineage, first.cycle, first.purpose, stage, len(samples), n_done)
     # About one and a half times what the engines can run at once, spread over the tasks.
     block = max(4, math.ceil(1.5 * pools.generators.capacity / _N_TASKS))
@@ -109,12 +110,12 @@ def _judge_and_persist(
     table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
 ) -> pa.Table:
     samples = _samples(table)
-    if not sampling.judged:
+    if probe is None:
         store.write_samples(samples[0].cycle, samples)
         return table
-    todo = [sample for sample in samples if sample.coherence_judge is None]
+    todo = [sample for sample in samples if sample.trait_judge is None]
     if todo:
-        judged, interval = pools.judges.judge(todo, probe)
+        judged, interval = pools.judges.judge(todo, probe, sampling.coherence)
         judged = [_keep_or_drop(sample, sampling.min_coherence) for sample in judged]
         store.write_samples(todo[0].cycle, judged)
         samples = fill_in(samples, judged)

@@ -34,25 +34,24 @@ class JudgeReplica:
 
         return fit_probe(trait_name, positives, negatives)
 
-    def judge(self, samples: list[Sample], probe: "Probe | None") -> tuple[list[Sample], tuple[float, float]]:
-        """Score samples for coherence and, with a probe, for its trait.
+    def judge(self, samples: list[Sample], probe: "Probe", coherence: bool) -> tuple[list[Sample], tuple[float, float]]:
+        """Score samples for the probe's trait and, where it is asked for, for coherence.
 
         Returns:
             the samples in their order, and when the work began and ended (seconds since the epoch).
         """
         began = time.time()
         exchanges = [Exchange(sample.prompt, sample.response or "", sample.finished) for sample in samples]
+        judge = self._probe_judge(probe)
         judged = [
-            sample.replace(
-                coherence_score=word.score, coherence_missing=word.missing, coherence_judge=self._coherence.name
-            )
-            for sample, word in zip(samples, judgments(self._coherence, exchanges), strict=True)
+            sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=judge.name)
+            for sample, word in zip(samples, judgments(judge, exchanges), strict=True)
         ]
-        if probe is not None:
-            judge = self._probe_judge(probe)
+        if coherence:
+            name = self._coherence.name
             judged = [
-                sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=judge.name)
-                for sample, word in zip(judged, judgments(judge, exchanges), strict=True)
+                sample.replace(coherence_score=word.score, coherence_missing=word.missing, coherence_judge=name)
+                for sample, word in zip(judged, judgments(self._coherence, exchanges), strict=True)
             ]
         return judged, (began, time.time())
 
@@ -91,10 +90,10 @@ class JudgePool:
         probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, positives, negatives))
         return probe
 
-    def judge(self, samples: list[Sample], probe: "Probe | None") -> tuple[list[Sample], tuple[float, float]]:
+    def judge(self, samples: list[Sample], probe: "Probe", coherence: bool) -> tuple[list[Sample], tuple[float, float]]:
         """Like `JudgeReplica.judge`; blocks of samples spread over the replicas by their ids. Blocks."""
         replica = self.replicas[int(samples[0].id, 16) % len(self.replicas)]
-        answer: tuple[list[Sample], tuple[float, float]] = ray.get(replica.judge.remote(samples, probe))
+        answer: tuple[list[Sample], tuple[float, float]] = ray.get(replica.judge.remote(samples, probe, coherence))
         return answer
 
     def close(self) -> None:
