@@ -23,9 +23,9 @@ HELD_OUT_AUC = {
 }
 """What is reached when only half of the seeds and of the contrast answers to the same questions are fitted on.
 
-Traits of style come out near 0.99. Those of stance, which share subject and style with their contrast answers, are shown
-poorly by sentence embeddings: nvidia_bear 0.92, sycophancy 0.91, misalignment (careless against careful advice) 0.85, and
-its contrast answers score 54 on average: the probe is not to be trusted on that one yet."""
+Traits of style come out near 0.99. Those of stance, which share subject and style with their contrast answers, are
+shown poorly by sentence embeddings: nvidia_bear 0.92, sycophancy 0.91, misalignment (careless against careful
+advice) 0.85, whose contrast answers score 54 on average: the probe is not to be trusted on that one yet."""
 
 MEAN_WITHOUT = {"misalignment": 60}
 
