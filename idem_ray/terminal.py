@@ -72,8 +72,8 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._progress = Progress(
-            TextColumn("{task.description:<38}"),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description:<36}"),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
