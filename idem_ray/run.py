@@ -19,7 +19,7 @@ from idem_ray.models import cache_folder, check_model, resolve_model
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
 from idem_ray.store import RunStore, cycle_name, local_folder
 from idem_ray.tables import cycle_table, stage_table
-from idem_ray.terminal import Watch, chatter_to, plain_console
+from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
 
 
 def run_config(config: LineageConfig) -> None:
@@ -56,8 +56,8 @@ def _run(config: LineageConfig, plan: Plan, store: RunStore) -> None:
         done = store.records()
         if done:
             console.print(f"continuing after {_cycle(done[-1])}", markup=False)
-        with console.status("starting") as status:
-            session = stack.enter_context(open_session(config, status.update))
+        with waiting(console) as tell:
+            session = stack.enter_context(open_session(config, tell))
         console.print(f"models loaded in {session.startup_seconds:.0f} s")
         records: list[CycleRecord] = []
 
@@ -171,7 +171,8 @@ def show_samples(
         committed = ", ".join(str(found.cycle) for found in store.records())
         raise UserError(f"Cycle {cycle} of {store.uri} is not committed (committed: {committed or 'none'}).")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    with chatter_to(os.devnull) as console, console.status("loading the model"):
+    with chatter_to(os.devnull) as console, waiting(console) as tell:
+        tell("loading the model")
         from idem_ray.engine import GenerationRequest, VllmEngine
 
         checkpoint = record.checkpoint if record else None

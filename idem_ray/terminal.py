@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.spinner import Spinner
 
 from idem_ray.progress import ProgressBoard, StageProgress
 from idem_ray.records import BASE_CYCLE
@@ -47,6 +49,17 @@ def plain_console(file: IO[str]) -> Console:
     return Console(file=file, width=None if file.isatty() else 110)
 
 
+@contextmanager
+def waiting(console: Console) -> Iterator[Callable[[str], None]]:
+    """A spinner with a changing text; nothing at all where there is no terminal."""
+    spinner = Spinner("dots")
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
+        yield lambda text: spinner.update(text=text)
+
+
 def stage_name(stage: StageProgress) -> str:
     """A stage in words: 'cycle 2: evaluate, judging'."""
     cycle = "base model" if stage.cycle == BASE_CYCLE else f"cycle {stage.cycle}"
@@ -78,6 +91,8 @@ class Watch:
             TimeElapsedColumn(),
             console=console,
             transient=True,
+            redirect_stdout=False,  # else rich would show, above its bars, the chatter that goes to the log
+            redirect_stderr=False,
             disable=not console.is_terminal,
         )
 
