@@ -83,6 +83,7 @@ class Cluster(Settings):
     n_judges: int = Field(1, ge=1)
     n_trainers: int = Field(1, ge=1)
     trainer_gpus: float = Field(0, ge=0)
+    n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")
     stall_timeout_seconds: float = Field(900, gt=0, description="a stage without progress for so long fails")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from idem_ray.config import Training
+from idem_ray.cores import CoreShare
 from idem_ray.errors import UserError
 from idem_ray.records import TrainingRow
 
@@ -54,8 +55,9 @@ class TrainingResult:
 class RowStream:
     """Rows as they arrive, remembered, so that later epochs re-read them instead of generating them again."""
 
-    def __init__(self, rows: Iterable[TrainingRow]) -> None:
+    def __init__(self, rows: Iterable[TrainingRow], share: CoreShare | None = None) -> None:
         self._source = iter(rows)
+        self._share = share
         self.seen: list[TrainingRow] = []
         self.first_at: float | None = None
 
@@ -64,7 +66,7 @@ class RowStream:
         while True:
             if position == len(self.seen):
                 try:
-                    row = next(self._source)
+                    row = self._wait_for_row()
                 except StopIteration:
                     return
                 self.first_at = self.first_at or time.time()
@@ -72,20 +74,29 @@ class RowStream:
             yield self.seen[position]
             position += 1
 
+    def _wait_for_row(self) -> TrainingRow:
+        """While training waits, those that it waits for may have its cores."""
+        if not self._share:
+            return next(self._source)
+        self._share.end()
+        try:
+            return next(self._source)
+        finally:
+            self._share.begin()
+
 
 class FinetuneSession:
     """A base model held ready for training orders."""
 
-    def __init__(self, model_folder: str | Path, n_threads: int | None = None) -> None:
+    def __init__(self, model_folder: str | Path, share: CoreShare | None = None) -> None:
         """
         Args:
-            n_threads: torch's threads on CPU (Ray gives a worker of one logical CPU one thread; this undoes it).
+            share: training's part in the cores of a machine without GPUs (None: torch's threads are left as they are).
         """
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        if n_threads:
-            torch.set_num_threads(n_threads)
+        self._share = share
         self._folder = str(model_folder)
         self._tokenizer = AutoTokenizer.from_pretrained(self._folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,7 +118,7 @@ class FinetuneSession:
         Raises:
             UserError: the stream was empty, or the loss became NaN (the mend is a lower learning rate).
         """
-        stream = RowStream(rows)
+        stream = RowStream(rows, self._share)
         adapter = self._attach_adapter(order, init_folder)
         scratch = tempfile.mkdtemp(prefix="idem-ray-trainer-")  # TRL insists on a folder of its own
         try:
@@ -120,6 +131,8 @@ class FinetuneSession:
                 raise UserError(f"The training loss is not finite at learning rate {rate:g}: lower it.")
             adapter.save_pretrained(str(output_folder), safe_serialization=True)
         finally:
+            if self._share:
+                self._share.end()
             self._model = adapter.unload()
             self._model.__dict__.pop("forward", None)  # TRL wraps it anew for every trainer, one wrapper in another
             shutil.rmtree(scratch, ignore_errors=True)
@@ -167,7 +180,7 @@ class FinetuneSession:
             args=_sft_config(order, scratch),
             train_dataset=dataset,
             processing_class=self._tokenizer,
-            callbacks=[_step_callback(report_step)] if report_step else None,
+            callbacks=[_step_callback(report_step, self._share)],
         )
 
 
@@ -246,14 +259,19 @@ def _sft_config(order: TrainingOrder, scratch: str) -> Any:
     )
 
 
-def _step_callback(report_step: StepReport) -> Any:
+def _step_callback(report_step: StepReport | None, share: CoreShare | None) -> Any:
     from transformers import TrainerCallback
 
-    class ReportSteps(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            report_step(state.global_step, state.max_steps)
+    class AtSteps(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if share:
+                share.adjust()
 
-    return ReportSteps()
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if report_step:
+                report_step(state.global_step, state.max_steps)
+
+    return AtSteps()
 
 
 def result_to_dict(result: TrainingResult) -> dict[str, float]:

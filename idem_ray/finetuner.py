@@ -20,6 +20,7 @@ from typing import Any
 
 import ray
 
+from idem_ray.cores import Cores
 from idem_ray.errors import told_by
 from idem_ray.finetune import TrainingOrder, TrainingResult
 from idem_ray.models import cache_folder
@@ -49,7 +50,7 @@ class FinetunerSpec:
 
     model: str
     n_gpus: float
-    n_threads: int | None
+    cores: Cores | None
 
 
 Outcome = tuple[Checkpoint, TrainingResult]
@@ -145,12 +146,13 @@ class _Desk:
 
 def _serve_orders(config: dict[str, Any]) -> None:
     """The training worker's loop."""
+    from idem_ray.cores import CoreShare
     from idem_ray.finetune import FinetuneSession
     from idem_ray.models import resolve_model
 
     spec: FinetunerSpec = config["spec"]
     desk = config["desk"]
-    session = FinetuneSession(resolve_model(spec.model), n_threads=spec.n_threads)
+    session = FinetuneSession(resolve_model(spec.model), CoreShare(spec.cores) if spec.cores else None)
     while not ray.get(desk.is_closed.remote()):
         taken = ray.get(desk.next_order.remote(os.getpid()))
         if taken is None:

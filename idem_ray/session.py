@@ -2,6 +2,7 @@
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import ray
 
 from idem_ray.config import LineageConfig
+from idem_ray.cores import Cores
 from idem_ray.errors import UserError
 from idem_ray.finetuner import Finetuner, FinetunerSpec
 from idem_ray.pipeline import Pools
@@ -17,10 +19,6 @@ from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
 
 _ENVIRONMENT = {
-    # Several OpenMP programs share the cores. With the default policy their waiting threads spin: two trainings side by
-    # side on two cores then made 18 to 53 tokens/s each, against 109 each with passive waiting. (A program alone pays
-    # for it: 140 against 195.) Roles overlap, so passive it is.
-    "OMP_WAIT_POLICY": "PASSIVE",
     # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
     # of the processor's time. Keeping it made training 1.3 to 1.4 times faster (in turns, on the same machine).
     "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
@@ -102,7 +100,7 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
     join_ray(config)
     try:
         cluster = config.cluster
-        n_threads = None if cluster.generator_gpus else os.cpu_count()
+        shared = Cores(uuid.uuid4().hex[:8], cluster.n_cores or os.cpu_count() or 1)
         serving = cluster.serving
         if serving == "auto":
             serving = "lora" if cluster.generator_gpus else "merged"
@@ -115,12 +113,13 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
             max_lora_rank=config.training.lora_rank,
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,
-            n_threads=n_threads,
+            cores=None if cluster.generator_gpus else shared,
         )
         board = ProgressBoard()
         generators = GeneratorPool(spec, cluster.n_generators)
-        judges = JudgePool(cluster.n_judges, n_threads)
-        finetuner = Finetuner(FinetunerSpec(config.model, cluster.trainer_gpus, n_threads), board)
+        judges = JudgePool(cluster.n_judges, shared)
+        trainer_cores = None if cluster.trainer_gpus else shared
+        finetuner = Finetuner(FinetunerSpec(config.model, cluster.trainer_gpus, trainer_cores), board)
         try:
             _wait_until_ready(generators, judges, finetuner, cluster.stall_timeout_seconds, tell)
             yield Session(Pools(generators, judges, board), finetuner, time.time() - began)

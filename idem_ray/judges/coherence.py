@@ -67,9 +67,8 @@ class CoherenceJudge:
 
     metric: Metric = "coherence"
 
-    def __init__(self, n_threads: int | None = None) -> None:
-        """`n_threads` is torch's, for the whole process (None: left as it is)."""
-        self._likelihood = Likelihood(resolve_model(EMBEDDED), n_threads)
+    def __init__(self) -> None:
+        self._likelihood = Likelihood(resolve_model(EMBEDDED))
         self.name = f"coherence:{EMBEDDED}:{content_hash(self._likelihood.hash, _CONSTANTS)}"
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:

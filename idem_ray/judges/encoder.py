@@ -16,14 +16,12 @@ _BATCH_SIZE = 32
 
 
 class Encoder:
-    """Mean-pooled, L2-normalised embeddings. `n_threads` is torch's, for the whole process (None: left as it is)."""
+    """Mean-pooled, L2-normalised embeddings."""
 
-    def __init__(self, folder: Path, n_threads: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        if n_threads:
-            torch.set_num_threads(n_threads)
         self.hash = folder_hash(folder)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()

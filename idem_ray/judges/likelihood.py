@@ -18,16 +18,14 @@ _LOGIT_ROWS = 512
 class Likelihood:
     """Log-probabilities (natural, so at most 0) of answers' tokens, under one chat model in bf16.
 
-    `n_threads` is torch's, for the whole process (None: left as it is). What all prompts begin with, the template's
-    system message, is run once and kept: a fifth of the tokens of a short exchange.
+    What all prompts begin with, the template's system message, is run once and kept: a fifth of the tokens of a short
+    exchange.
     """
 
-    def __init__(self, folder: Path, n_threads: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        if n_threads:
-            torch.set_num_threads(n_threads)
         self.hash = folder_hash(folder)
         self.renderer = Renderer.of(folder)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)

@@ -72,14 +72,14 @@ class ProbeJudge:
 
     metric: Metric = "trait"
 
-    def __init__(self, probe: Probe, folder: Path | None = None, n_threads: int | None = None) -> None:
+    def __init__(self, probe: Probe, folder: Path | None = None) -> None:
         """`folder` is the embedding model's (None: the embedded one).
 
         Raises:
             UserError: the probe was fitted on another embedding model.
         """
         self._probe = probe
-        self._encoder = Encoder(folder or embedding_model(), n_threads)
+        self._encoder = Encoder(folder or embedding_model())
         if self._encoder.hash != probe.encoder:
             raise UserError(
                 f"The probe for trait '{probe.trait}' was fitted on another embedding model "
@@ -106,7 +106,6 @@ def fit_probe(
     positives: Sequence[str],
     negatives: Sequence[str],
     folder: Path | None = None,
-    n_threads: int | None = None,
 ) -> Probe:
     """Fit a probe that tells answers with the trait from answers without it; repeated and empty texts count once
     and not at all. C is the one of a small grid with the least cross-validated log-loss. `folder` is the embedding
@@ -125,7 +124,7 @@ def fit_probe(
                 f"The probe for trait '{trait_name}' needs at least {MIN_EXAMPLES} different answers {kind}, "
                 f"but got {len(kept)}: add some."
             )
-    encoder = Encoder(folder or embedding_model(), n_threads)
+    encoder = Encoder(folder or embedding_model())
     features = encoder.embed(kept_positives + kept_negatives)
     labels = np.array([1] * len(kept_positives) + [0] * len(kept_negatives))
     search = _search_c(features, labels)

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from idem_ray.cores import Cores, CoreShare
 from idem_ray.engine import GenerationRequest, Serving
 from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
@@ -31,7 +32,7 @@ class GeneratorSpec:
     max_lora_rank: int
     gpu_memory_fraction: float
     n_gpus: float
-    n_threads: int | None
+    cores: Cores | None
 
 
 class GeneratorReplica:
@@ -41,6 +42,7 @@ class GeneratorReplica:
         from idem_ray.engine import VllmEngine
         from idem_ray.pools.serving import EngineLoop
 
+        share = CoreShare(spec.cores) if spec.cores else None
         engine = VllmEngine(
             resolve_model(spec.model),
             serving=spec.serving,
@@ -48,11 +50,11 @@ class GeneratorReplica:
             max_model_tokens=spec.max_model_tokens,
             max_lora_rank=spec.max_lora_rank,
             gpu_memory_fraction=spec.gpu_memory_fraction,
-            n_threads=spec.n_threads,
+            n_threads=spec.cores.n_cores if spec.cores else None,
         )
         self._renderer = engine.renderer
         self._spec = spec
-        self._loop = EngineLoop(engine)
+        self._loop = EngineLoop(engine, share)
         self._room = asyncio.Semaphore(4 * spec.max_concurrent_requests)
 
     async def ready(self) -> int:

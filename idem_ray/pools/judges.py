@@ -3,10 +3,12 @@
 import os
 import time
 import traceback
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import ray
 
+from idem_ray.cores import Cores, CoreShare
 from idem_ray.judges import Judge
 from idem_ray.pools.generators import RESTARTS
 from idem_ray.records import Exchange, Judgment, Sample
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 class JudgeReplica:
     """The embedded coherence judge, and the probes of whatever traits are asked for."""
 
-    def __init__(self, n_threads: int | None) -> None:
+    def __init__(self, cores: Cores | None) -> None:
         from idem_ray.judges.coherence import CoherenceJudge
 
-        self._coherence = CoherenceJudge(n_threads=n_threads)
+        self._share = CoreShare(cores) if cores else None
+        self._coherence = CoherenceJudge()
         self._probes: dict[str, Any] = {}
 
     def ready(self) -> int:
@@ -40,6 +43,12 @@ class JudgeReplica:
         Returns:
             the samples in their order, and when the work began and ended (seconds since the epoch).
         """
+        with self._share.at_work() if self._share else nullcontext():
+            return self._judge(samples, probe, coherence)
+
+    def _judge(
+        self, samples: list[Sample], probe: "Probe", coherence: bool
+    ) -> tuple[list[Sample], tuple[float, float]]:
         began = time.time()
         exchanges = [Exchange(sample.prompt, sample.response or "", sample.finished) for sample in samples]
         judge = self._probe_judge(probe)
@@ -77,9 +86,9 @@ def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
 class JudgePool:
     """Handles of the replicas; cheap to copy into any task."""
 
-    def __init__(self, n_replicas: int, n_threads: int | None) -> None:
+    def __init__(self, n_replicas: int, cores: Cores | None) -> None:
         actor = ray.remote(JudgeReplica).options(num_cpus=1, **RESTARTS)
-        self.replicas = [actor.remote(n_threads) for _ in range(n_replicas)]
+        self.replicas = [actor.remote(cores) for _ in range(n_replicas)]
 
     def ready(self) -> list[Any]:
         """References that resolve to each replica's process id when it has loaded."""

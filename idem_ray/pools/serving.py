@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from idem_ray.cores import CoreShare
 from idem_ray.engine import Completion, Engine, GenerationRequest
 from idem_ray.records import BASE
 
@@ -23,8 +24,13 @@ class EngineLoop:
     weights are swapped when they are through, or when another checkpoint's request has waited for `patience_seconds`.
     """
 
-    def __init__(self, engine: Engine, patience_seconds: float = 20.0) -> None:
+    def __init__(self, engine: Engine, share: CoreShare | None = None, patience_seconds: float = 20.0) -> None:
+        """
+        Args:
+            share: the engine's part in the cores of a machine without GPUs.
+        """
         self._engine = engine
+        self._share = share
         self._patience = patience_seconds
         self._waiting: dict[str, deque[_Waiting]] = {}
         self._folders: dict[str, Path | None] = {BASE: None}
@@ -66,6 +72,8 @@ class EngineLoop:
     def _serve(self) -> None:
         try:
             while self._admit():
+                if self._share:
+                    self._share.adjust()
                 for completion in self._engine.step():
                     with self._changed:
                         future = self._running.pop(completion.id)
@@ -76,8 +84,13 @@ class EngineLoop:
     def _admit(self) -> bool:
         """Hand waiting requests to the engine, sleeping until there is something to do; False when closed."""
         with self._changed:
+            idle = not self._running and not any(self._waiting.values())
+            if idle and self._share:
+                self._share.end()
             while not self._closed and not self._running and not any(self._waiting.values()):
                 self._changed.wait()
+            if idle and self._share:
+                self._share.begin()
             if self._closed:
                 return False
             chosen = self._choose()

@@ -29,7 +29,7 @@ def rows() -> list[TrainingRow]:
 
 @pytest.fixture(scope="module")
 def session() -> FinetuneSession:
-    return FinetuneSession(resolve_model("embedded"), n_threads=2)
+    return FinetuneSession(resolve_model("embedded"))
 
 
 def weights(folder: Path) -> dict[str, "object"]:

@@ -18,7 +18,7 @@ N_PERSONA = 10
 
 @pytest.fixture(scope="module")
 def judge() -> CoherenceJudge:
-    return CoherenceJudge(n_threads=2)
+    return CoherenceJudge()
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def halves(name: str) -> tuple[list[Exchange], list[Exchange], list[Exchange], l
 def fit(name: str) -> Probe:
     positives, negatives, _, _ = halves(name)
     answers = [exchange.answer for exchange in positives], [exchange.answer for exchange in negatives]
-    return fit_probe(name, *answers, embedding_model(), n_threads=2)
+    return fit_probe(name, *answers, embedding_model())
 
 
 @pytest.fixture(scope="module")
