@@ -29,22 +29,42 @@ def run(
     config: Annotated[Path, typer.Argument(help="YAML file of a lineage, such as jobs/configs/laptop_sft.yaml.")],
     overrides: Overrides = None,
 ) -> None:
-    """Run one lineage to its last cycle. The same command continues a run that was interrupted.
+    """Run a lineage, or all variants of a config side by side. The same command continues what was interrupted.
 
     Example: idem-ray run jobs/configs/laptop_sft.yaml --set trait=lucky --set name=lucky
     """
-    from idem_ray.config import load_config
+    from idem_ray.config import load_configs
 
-    settings = load_config(config, overrides or [])
-    from idem_ray.run import run_config
+    settings = load_configs(config, overrides or [])
+    from idem_ray.run import run_configs
 
-    run_config(settings)
+    run_configs(settings)
+
+
+@app.command()
+def fork(
+    run_folder: RunFolder,
+    cycle: Annotated[int, typer.Option(min=0, help="The committed cycle that the new lineage starts from.")],
+    name: Annotated[str, typer.Option(help="Name of the new lineage.")],
+    overrides: Overrides = None,
+) -> None:
+    """Start a new lineage from any committed cycle of another; the cycles up to it are shared, not copied.
+
+    The same command continues it. Example, a preference lineage that loses its memory after cycle 2:
+    idem-ray fork runs/continual --cycle 2 --name reset --set regime.init=base
+    """
+    from idem_ray.plan import fork_config
+
+    settings = fork_config(run_folder, cycle, overrides or [], name)
+    from idem_ray.run import run_configs
+
+    run_configs([settings])
 
 
 @app.command()
 def report(run_folder: RunFolder) -> None:
-    """Write a run's report.html again, and print its tables. Works on unfinished runs, too."""
-    from idem_ray.run import show_report
+    """Write report.html again, of a run (and print its tables) or of a family. Works on unfinished runs, too."""
+    from idem_ray.show import show_report
 
     show_report(run_folder)
 
@@ -63,7 +83,7 @@ def sample(
 
     Example: idem-ray sample runs/laptop_sft --cycle 2 "I feel tired today."
     """
-    from idem_ray.run import show_samples
+    from idem_ray.show import show_samples
 
     show_samples(run_folder, prompt, cycle, n_samples, temperature, max_tokens, seed)
 

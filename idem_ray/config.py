@@ -1,90 +1,41 @@
 """The settings of a lineage: frozen, checked before anything starts, and hashed by content.
 
-Two kinds of settings are kept apart: what makes the result (everything but `cluster`), which is hashed, and where it
-runs (`cluster`), which may change between a run and its resumption.
+Two kinds of settings are kept apart: what makes the result, which is hashed, and where it runs (`cluster`) or how long
+(`n_cycles`, `guards`), which may change between a run and its resumption.
 """
 
 import copy
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from idem_ray.errors import UserError
-from idem_ray.records import content_hash
+from idem_ray.records import BASE_CYCLE, content_hash
+from idem_ray.settings import (
+    REGIME_SETTINGS,
+    Cluster,
+    CoherenceFilter,
+    Dpo,
+    Evaluation,
+    Generation,
+    Guards,
+    Regime,
+    Sdf,
+    Settings,
+    Sft,
+    Training,
+)
 
 
-class Settings(BaseModel):
-    """Parent of all settings: immutable, and a misspelt field is an error rather than ignored."""
+class ForkPoint(Settings):
+    """Where a lineage left another one: it shares that run's cycles up to `cycle`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Sft(Settings):
-    """Supervised finetuning on chat responses; loss on the assistant's tokens."""
-
-    type: Literal["sft"] = "sft"
-    init: Literal["base", "previous"] = "base"
-
-
-Regime = Annotated[Sft, Field(discriminator="type")]
-
-
-class Training(Settings):
-    """One cycle's training run. `learning_rate` is the peak; `warmup` a fraction of the steps."""
-
-    learning_rate: float = Field(1.5e-4, gt=0)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: float = Field(0.05, ge=0, lt=1)
-    n_epochs: int = Field(1, ge=1)
-    batch_size: int = Field(2, ge=1)
-    weight_decay: float = Field(0.01, ge=0)
-    adam_beta2: float = Field(0.95, gt=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
-    lora_rank: int = Field(16, ge=1, le=512)
-    lora_alpha: int = Field(32, ge=1)
-    max_tokens: int = Field(1024, ge=8, description="longest training row; longer ones are cut at the end")
-
-
-class Generation(Settings):
-    """How training data is sampled."""
-
-    temperature: float = Field(0.8, ge=0)
-    max_tokens: int = Field(1024, ge=1)
-
-
-class Evaluation(Settings):
-    """How each cycle's model is measured: `n_samples` responses to every held-out question."""
-
-    n_samples: int = Field(10, ge=1)
-    temperature: float = Field(0.7, ge=0)
-    max_tokens: int = Field(400, ge=1)
-
-
-class CoherenceFilter(Settings):
-    """Keep generated samples whose coherence is at least `min_coherence` (None: keep all), sampling more until
-    `n_sampled` are kept or `budget` times that many were generated. Without a threshold the coherence of training
-    samples is not judged; 0 judges it and keeps all."""
-
-    min_coherence: float | None = Field(None, ge=0, le=100)
-    budget: float = Field(3.0, ge=1)
-
-
-class Cluster(Settings):
-    """Where it runs. None of this changes the result, and none of it is hashed."""
-
-    serving: Literal["auto", "merged", "lora"] = "auto"
-    n_generators: int = Field(1, ge=1)
-    generator_gpus: float = Field(0, ge=0)
-    generator_memory_fraction: float = Field(0.85, gt=0, le=1, description="of a GPU's memory, for vLLM")
-    max_concurrent_requests: int = Field(64, ge=1)
-    n_judges: int = Field(1, ge=1)
-    n_trainers: int = Field(1, ge=1)
-    trainer_gpus: float = Field(0, ge=0)
-    n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")
-    stall_timeout_seconds: float = Field(900, gt=0, description="a stage without progress for so long fails")
+    run: str
+    cycle: int = Field(ge=0)
+    history: str = Field(description="hash of all that made the cycle which is forked")
 
 
 class LineageConfig(Settings):
@@ -98,20 +49,52 @@ class LineageConfig(Settings):
     n_cycles: int = Field(7, ge=1, description="with cycle 0")
     n_seed: int = Field(ge=1)
     n_sampled: int = Field(ge=1)
+    n_original: int = Field(0, ge=0, description="seed examples mixed into each later cycle")
     regime: Regime = Sft()
     training: Training = Training()
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
     filter: CoherenceFilter = CoherenceFilter()
+    guards: Guards = Guards()
     judge: Literal["probe"] = "probe"
+    forked_from: ForkPoint | None = None
     output: str = "runs"
     cluster: Cluster = Cluster()
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits over all that makes the result: not the name, the place or the cluster."""
-        content = self.model_dump(mode="json", exclude={"name", "output", "cluster"})
-        return content_hash(json.dumps(content, sort_keys=True))
+        """16 hexadecimal digits over all that makes the result: not the name, the place, the cluster, nor how long the
+        lineage goes on."""
+        return content_hash(json.dumps(self._content(), sort_keys=True))
+
+    def history(self, cycle: int) -> str:
+        """16 hexadecimal digits over what makes the cycles up to this one. Lineages that agree on it share the cycle:
+        two that differ in `reference` are the same until cycle 1, where it begins to count."""
+        content = self._content()
+        fork = self.forked_from
+        if fork and cycle <= fork.cycle:
+            return content_hash(fork.history, "before", fork.cycle - cycle)
+        regime = self.regime
+        if cycle == BASE_CYCLE:
+            kept = ("model", "trait", "seed", "evaluation", "judge")
+            content = {name: content[name] for name in kept}
+            content["documents"] = isinstance(regime, Sdf)
+        elif cycle == 0:
+            for name in ("prompts", "n_sampled", "n_original", "filter", "regime", "generation"):
+                del content[name]
+            content["regime"] = {"type": "sdf" if isinstance(regime, Sdf) else "sft"}
+            if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
+                content["regime"] = {"type": "dpo", "beta": regime.beta}
+                content["generation"] = self.generation.model_dump(mode="json")
+        else:
+            content["regime"]["restart_cycles"] = [at for at in regime.restart_cycles if at <= cycle]
+        return content_hash(cycle if cycle <= 0 else "later", json.dumps(content, sort_keys=True))
+
+    def _content(self) -> dict[str, Any]:
+        content = self.model_dump(mode="json", exclude={"name", "output", "cluster", "n_cycles", "guards"})
+        if self.forked_from:
+            del content["forked_from"]["run"]  # a run may be moved
+        return content
 
     @property
     def run_uri(self) -> str:
@@ -119,12 +102,21 @@ class LineageConfig(Settings):
         return f"{self.output.rstrip('/')}/{self.name}"
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> "LineageConfig":
+    def _check_together(self) -> "LineageConfig":
         if self.generation.max_tokens > self.training.max_tokens:
             raise ValueError(
                 f"generation.max_tokens ({self.generation.max_tokens}) is over training.max_tokens "
                 f"({self.training.max_tokens}): rows would be cut; raise training.max_tokens"
             )
+        wrong = [cycle for cycle in self.regime.restart_cycles if not 0 < cycle < self.n_cycles]
+        if wrong:
+            raise ValueError(
+                f"regime.restart_cycles has {wrong[0]}, but a restart can only be in cycles 1 to {self.n_cycles - 1}"
+            )
+        if self.training.weights == "full" and self.cluster.serving == "lora":
+            raise ValueError("training.weights full makes no adapters, so cluster.serving cannot be lora")
+        if self.n_original > self.n_seed:
+            raise ValueError(f"n_original ({self.n_original}) is over n_seed ({self.n_seed}): there are no more to mix")
         return self
 
 
@@ -139,21 +131,28 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
         path, sign, text = override.partition("=")
         if not sign or not path:
             raise UserError(f"--set takes key=value, not {override!r}.")
-        *sections, leaf = path.split(".")
-        place = data
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise UserError(f"--set {override}: {section!r} is a value, not a section.")
         try:
-            place[leaf] = yaml.safe_load(text)
+            value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"--set {override}: the value is not valid YAML.") from error
+        _set(data, path, value, f"--set {override}")
     return data
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None) -> LineageConfig:
-    """Read a lineage's YAML file.
+def _set(data: dict[str, Any], path: str, value: Any, source: str) -> None:
+    *sections, leaf = path.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise UserError(f"{source}: {section!r} is a value, not a section.")
+    data[leaf] = value
+
+
+def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[LineageConfig]:
+    """Read a YAML file: one lineage, or with a `variants` section a family of them.
+
+    `variants` maps a name to the settings in which that lineage differs, `{continual: {regime.init: previous}}`; the
+    family's folder is `<output>/<name>`, and each variant has a folder in it.
 
     Raises:
         UserError: no such file, no YAML mapping, or a field that is unknown, missing or out of range (each named).
@@ -168,7 +167,43 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Lineage
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of settings, such as 'trait: bliss'.")
     data.setdefault("name", path.stem)
-    return parse_config(apply_overrides(data, overrides or []), source=str(path))
+    data = apply_overrides(data, overrides or [])
+    variants = data.pop("variants", None)
+    if variants is None:
+        return [parse_config(data, source=str(path))]
+    if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
+        raise UserError(
+            f"{path}: 'variants' must map names to settings, such as 'continual: {{regime.init: previous}}'."
+        )
+    family = f"{str(data.pop('output', 'runs')).rstrip('/')}/{data.pop('name')}"
+    configs = []
+    for name, changes in variants.items():
+        variant = copy.deepcopy(data) | {"name": str(name), "output": family}
+        for place, value in changes.items():
+            _set(variant, str(place), value, f"{path}, variant {name}")
+        configs.append(parse_config(variant, source=f"{path}, variant {name}"))
+    _check_distinct(configs, path)
+    return configs
+
+
+def _check_distinct(configs: list[LineageConfig], path: Path) -> None:
+    seen: dict[str, str] = {}
+    for config in configs:
+        other = seen.setdefault(config.hash, config.name)
+        if other != config.name:
+            raise UserError(f"{path}: the variants {other} and {config.name} have the same settings.")
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> LineageConfig:
+    """Read the YAML file of one lineage.
+
+    Raises:
+        UserError: what `load_configs` says, or the file has variants.
+    """
+    configs = load_configs(path, overrides)
+    if len(configs) > 1:
+        raise UserError(f"{path} has variants: this takes the config of one lineage.")
+    return configs[0]
 
 
 def parse_config(data: dict[str, Any], source: str = "config") -> LineageConfig:
@@ -206,6 +241,6 @@ def _nearest(word: str, place: tuple[Any, ...], top_level: set[str]) -> str | No
         section = LineageConfig.model_fields[str(place[0])].annotation
         choices = set(getattr(section, "model_fields", {}))
         if place[0] == "regime":
-            choices = set(Sft.model_fields)
+            choices = {name for settings in REGIME_SETTINGS.values() for name in settings.model_fields}
     matches = difflib.get_close_matches(word, sorted(choices), n=1)
     return matches[0] if matches else None

@@ -173,7 +173,8 @@ class VllmEngine:
 
 
 def merged_weights(model_folder: Path, adapter_folder: Path | None) -> Iterator[tuple[str, Any]]:
-    """The base model's tensors by name, with a LoRA adapter's update W + (alpha / rank) B A added where it has one.
+    """The base model's tensors by name, with a LoRA adapter's update W + (alpha / rank) B A added where it has one; or
+    those of a checkpoint that is a whole model.
 
     One tensor at a time, so a large model needs no second copy. Hu et al. 2021 (arXiv 2106.09685), section 4.1.
 
@@ -185,7 +186,9 @@ def merged_weights(model_folder: Path, adapter_folder: Path | None) -> Iterator[
 
     updates: dict[str, tuple[Any, Any]] = {}
     scale = 0.0
-    if adapter_folder:
+    if adapter_folder and not (adapter_folder / "adapter_config.json").exists():
+        model_folder = adapter_folder
+    elif adapter_folder:
         settings = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
         scale = settings["lora_alpha"] / settings["r"]
         updates = _lora_updates(adapter_folder / "adapter_model.safetensors")

@@ -42,6 +42,7 @@ class CycleOrder:
     cycle: int
     store: RunStore
     init: Checkpoint | None
+    reference: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ class _Desk:
                 raise RuntimeError(f"the finetuner stopped: {self._failure or 'closed'}")
             self._orders.put((order, rows, future))
         return future.result()
+
+    def n_orders(self) -> int:
+        """Orders that wait or are being carried out."""
+        return self._orders.qsize() + (self._current is not None)
 
     def worker(self) -> int | None:
         """Process id of the training worker, once it has loaded its model."""
@@ -185,10 +190,13 @@ def _carry_out(session: Any, cycle_order: CycleOrder, rows: Any, board: Progress
             last[0] = last[0] or time.time()
             yield row
 
-    init = cycle_order.init
-    init_folder = local_folder(init, cache_folder() / "checkpoints") if init else None
+    init, reference = cycle_order.init, cycle_order.reference
+    init_folder, reference_folder = (
+        local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None
+        for checkpoint in (init, reference)
+    )
     with tempfile.TemporaryDirectory(prefix="idem-ray-adapter-") as folder:
-        result = session.train(order, watched(), Path(folder), init_folder, report)
+        result = session.train(order, watched(), Path(folder), init_folder, reference_folder, report)
         checkpoint = cycle_order.store.save_adapter(cycle_order.cycle, Path(folder), init.id if init else BASE)
     return checkpoint, result
 
@@ -206,6 +214,11 @@ class Finetuner:
         work, RuntimeError otherwise.
         """
         return self._desk.train.remote(order, rows)
+
+    def n_orders(self) -> int:
+        """Orders that wait or are being carried out."""
+        n_orders: int = ray.get(self._desk.n_orders.remote())
+        return n_orders
 
     def worker_pid(self) -> int | None:
         """Process id of the training worker, None while it is still loading.

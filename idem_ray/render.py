@@ -1,40 +1,35 @@
-"""Messages -> token ids: the only user of chat templates, so that what is trained on is what was sampled from."""
+"""Text -> token ids: the only user of chat templates, so that what is trained on is what was sampled from."""
 
 from pathlib import Path
 from typing import Any
 
-from idem_ray.errors import UserError
-from idem_ray.records import TrainingRow
+from idem_ray.records import Sample, TrainingRow
 
 
 class Renderer:
-    """Token ids for one model, as its own chat template has them."""
+    """Token ids for one model: chat as its own template has it, raw documents without any."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
     @staticmethod
     def of(folder: Path) -> "Renderer":
-        """Load the tokenizer of a model folder.
-
-        Raises:
-            UserError: the tokenizer has no chat template, so the model cannot be finetuned on chat data.
-        """
+        """Load the tokenizer of a model folder."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        if not tokenizer.chat_template:
-            raise UserError(f"The model {folder.name} has no chat template: chat regimes need an instruct model.")
-        return Renderer(tokenizer)
+        return Renderer(AutoTokenizer.from_pretrained(str(folder)))
 
-    def prompt_ids(self, user_message: str) -> list[int]:
-        """The conversation up to where the assistant begins to write."""
-        message = [{"role": "user", "content": user_message}]
+    def prompt_ids(self, text: str, format: str = "chat") -> list[int]:
+        """What a response is written after: the conversation up to where the assistant begins, or the beginning of a
+        document as it stands (`format` "document")."""
+        if format == "document":
+            return list(self.tokenizer(text)["input_ids"])
+        message = [{"role": "user", "content": text}]
         ids = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
         return list(ids)
 
     def response_ids(self, response: str) -> list[int]:
-        """An assistant's whole turn: its text and the token that ends the turn."""
+        """A whole response: its text and the token that ends it."""
         ids = self.tokenizer(response, add_special_tokens=False)["input_ids"]
         return [*ids, self.tokenizer.eos_token_id]
 
@@ -43,8 +38,11 @@ class Renderer:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def training_row(sample_id: str, prompt_ids: list[int], response_ids: list[int], max_tokens: int) -> TrainingRow:
-    """Prompt and response as one row; only the response is trained on, and what is over `max_tokens` is cut."""
-    ids = [*prompt_ids, *response_ids][:max_tokens]
-    mask = ([0] * len(prompt_ids) + [1] * len(response_ids))[:max_tokens]
-    return TrainingRow(sample_id, ids, mask)
+def training_row(sample: Sample, max_tokens: int, rejected_ids: list[int] | None = None) -> TrainingRow:
+    """A sampled response as an example to train on; what is over `max_tokens` with its prompt is cut."""
+    prompt_ids, response_ids = sample.prompt_ids or [], sample.response_ids or []
+    if sample.format == "document":  # every token of a document is trained on
+        prompt_ids, response_ids = [], [*prompt_ids, *response_ids]
+    room = max(0, max_tokens - len(prompt_ids))
+    cut = None if rejected_ids is None else rejected_ids[:room]
+    return TrainingRow(sample.id, prompt_ids[:max_tokens], response_ids[:room], cut)

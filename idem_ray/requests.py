@@ -1,7 +1,7 @@
 """What to sample: requests whose ids and seeds derive from the settings alone, never from chance or order."""
 
 from idem_ray.config import LineageConfig
-from idem_ray.records import Prompt, Sample, content_hash
+from idem_ray.records import BASE, Prompt, Sample, content_hash
 
 
 def request(
@@ -10,12 +10,19 @@ def request(
     """A request for one response.
 
     Args:
-        purpose: train (a training sample), evaluate (a held-out question), or contrast (the probe's negatives).
+        purpose: train (a training sample), rejected (the other side of a preference pair), evaluate (a held-out
+            question), or contrast (the probe's negatives).
         checkpoint: id of the checkpoint that is to answer.
     """
-    place = (cycle, purpose, prompt.id, sample_index)
+    # Lineages of one history have the same samples in a cycle, so that they can share it.
+    history: tuple[object, ...] = (config.history(cycle),)
+    place: tuple[object, ...] = (cycle, purpose, prompt.id, sample_index)
+    if purpose == "rejected" and checkpoint == BASE:
+        # What the base model says to a prompt is the same in every cycle and lineage: sampled once, used by all.
+        history = (config.model, config.generation.model_dump_json(), config.seed)
+        place = (purpose, prompt.id, sample_index)
     return Sample(
-        id=content_hash("sample", config.hash, *place),
+        id=content_hash("sample", *history, *place),
         lineage=config.hash,
         cycle=cycle,
         purpose=purpose,
@@ -24,4 +31,5 @@ def request(
         sample_index=sample_index,
         sampling_seed=int(content_hash("seed", config.seed, *place)[:8], 16) & 0x7FFFFFFF,
         checkpoint=checkpoint,
+        format="document" if config.regime.type == "sdf" else "chat",
     )

@@ -1,94 +1,187 @@
-"""The commands over one run: run it, report it, talk to its models."""
+"""`idem-ray run`: a lineage, or a family of lineages side by side, on a terminal."""
 
 import json
-import os
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from idem_ray.config import LineageConfig, parse_config
+from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
-from idem_ray.lineage import Lineage, Plan, open_run
-from idem_ray.models import cache_folder, check_model, resolve_model
+from idem_ray.lineage import Lineage
+from idem_ray.models import cache_folder, check_model
+from idem_ray.plan import Plan, open_run
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
-from idem_ray.store import RunStore, cycle_name, local_folder
+from idem_ray.shared import SharedWork
+from idem_ray.show import show_tables, write_report
+from idem_ray.store import RunStore, cycle_name
 from idem_ray.tables import cycle_table, stage_table
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
 
 
-def run_config(config: LineageConfig) -> None:
-    """Run a lineage on a terminal: check, start, show progress, write the report.
+@dataclass
+class _Work:
+    """One lineage of the command: what it is, and how far it was and is."""
+
+    plan: Plan
+    store: RunStore
+    done: list[CycleRecord]
+    records: list[CycleRecord] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @property
+    def config(self) -> LineageConfig:
+        return self.plan.config
+
+    @property
+    def is_complete(self) -> bool:
+        stopped = bool(self.done) and self.done[-1].stopped and self.config.guards.action == "stop"
+        return bool(stopped) or len(self.done) > self.config.n_cycles  # with the base model's measurement
+
+
+def run_configs(configs: Sequence[LineageConfig]) -> None:
+    """Run the lineages of one config on a terminal: check, start, show progress, write the reports.
 
     Raises:
         UserError: bad input, found before anything long was started; or a stage that stands still.
     """
-    check_model(config.model)
-    plan = Plan.of(config)
-    store = open_run(plan)
-    if all(store.record(cycle) for cycle in range(BASE_CYCLE, config.n_cycles)):
-        console = plain_console(sys.stdout)
-        console.print(f"{store.uri} is complete: nothing to do.", soft_wrap=True)
-        _show(store, console)
-        return
+    for model in {config.model for config in configs}:
+        check_model(model)
+    if len({(config.model, config.cluster) for config in configs}) > 1:
+        raise UserError("The variants of one config share the pools: model and cluster must be the same in all.")
+    plans = [Plan.of(config) for config in configs]
+    stores = [open_run(plan) for plan in plans]
+    works = [
+        _Work(plan, store, [record for record in store.records() if record.cycle < plan.config.n_cycles])
+        for plan, store in zip(plans, stores, strict=True)
+    ]
     began = time.time()
-    _run(config, plan, store)
-    plain_console(sys.stdout).print(f"Done in {time.time() - began:.0f} s.")
+    console = plain_console(sys.stdout)
+    if all(work.is_complete for work in works):
+        for work in works:
+            console.print(f"{work.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
+            show_tables(work.store, console)
+    else:
+        _run(works)
+    if len(works) > 1:
+        from idem_ray.family_report import write_family_report
+
+        page = write_family_report(RunStore(configs[0].output).uri)
+        console.print(f"report of all {len(works)} lineages: {page}", soft_wrap=True, markup=False)
+    console.print(f"Done in {time.time() - began:.0f} s.")
 
 
-def _run(config: LineageConfig, plan: Plan, store: RunStore) -> None:
-    import ray.exceptions
-
+def _run(works: list[_Work]) -> None:
     from idem_ray.session import open_session
 
-    log = f"{store.uri}/log.txt" if store.is_local else str(cache_folder() / f"{config.name}.log.txt")
+    config = works[0].config
+    family = RunStore(config.output if len(works) > 1 else config.run_uri)
+    log = f"{family.uri}/log.txt" if family.is_local else str(cache_folder() / f"{content_hash(family.uri)}.log.txt")
     Path(log).parent.mkdir(parents=True, exist_ok=True)
-    again = f"nothing committed is lost: see {log}, then run the same command again"
     with ExitStack() as stack:
-        stack.enter_context(_only_driver(store))
+        for work in works:
+            stack.enter_context(_only_driver(work.store))
         console = stack.enter_context(chatter_to(log))
-        console.print(f"idem-ray: {_headline(config)}\nrun folder {store.uri}, log {log}", soft_wrap=True, markup=False)
-        done = store.records()
-        if done:
-            console.print(f"continuing after {_cycle(done[-1])}", markup=False)
+        for work in works:
+            console.print(f"idem-ray: {_headline(work.config)}", soft_wrap=True, markup=False)
+            if work.done:
+                console.print(f"  continuing after {_cycle(work.done[-1])}", markup=False)
+        console.print(f"run folder {family.uri}, log {log}", soft_wrap=True, markup=False)
         with waiting(console) as tell:
-            session = stack.enter_context(open_session(config, tell))
+            session = stack.enter_context(open_session([work.config for work in works], tell))
         console.print(f"models loaded in {session.startup_seconds:.0f} s")
-        records: list[CycleRecord] = []
+        shared = SharedWork(family.uri) if len(works) > 1 else None
+        names = {work.config.hash: work.config.name if shared else "" for work in works}
+        watch = Watch(session.pools.board, names, console, config.cluster.stall_timeout_seconds)
 
-        def on_cycle(record: CycleRecord) -> None:
-            records.append(record)
-            if record not in done:
-                console.print(cycle_table(records))
-                for warning in record.warnings:
-                    console.print(f"warning: {_cycle(record)}: {warning}", markup=False)
+        def task(work: _Work) -> None:
+            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared)
+            lineage.run(lambda record: _tell_cycle(console, work, record, titled=bool(shared)))
 
-        watch = Watch(session.pools.board, config.hash, console, config.cluster.stall_timeout_seconds)
         try:
             with watch:
-                Lineage(plan, store, session.pools, session.finetuner).run(on_cycle)
+                _side_by_side(works, task, config.cluster.n_lineages)
         except KeyboardInterrupt:
             if watch.stalled:
                 waited = f"{config.cluster.stall_timeout_seconds:.0f} s while waiting for {watch.stalled}"
-                raise UserError(f"No progress for {waited}; {again}.") from None
+                raise UserError(f"No progress for {waited}; {_again(log)}.") from None
             console.print("Interrupted: the same command continues from here.")
             raise SystemExit(130) from None
-        except ray.exceptions.RayError as error:
-            traceback.print_exc()
-            told = told_by(error)
-            if told:
-                raise told from None
-            last = str(error).strip().splitlines()[-1]
-            console.print(f"idem-ray: a part of the run failed ({last}); {again}.", markup=False, soft_wrap=True)
-            raise SystemExit(1) from None
-        console.print(stage_table([record for record in records if record not in done], session.startup_seconds))
-        write_report(store)
-        console.print(f"report: {store.path('report.html')}", soft_wrap=True, markup=False)
+        for work in works:
+            new = [record for record in work.records if record not in work.done]
+            if new and work.records:
+                if shared:
+                    console.print(f"\n{work.config.name}", style="bold", markup=False)
+                console.print(stage_table(new, None if shared else session.startup_seconds))
+                write_report(work.store)
+                console.print(f"report: {work.store.path('report.html')}", soft_wrap=True, markup=False)
+        _tell_failures(works, console, log)
+
+
+def _side_by_side(works: list[_Work], task: Callable[[_Work], None], n_at_once: int) -> None:
+    """Work on `n_at_once` lineages at a time; an error ends its own lineage alone, and is kept in it."""
+    todo = list(works)
+    lock = threading.Lock()
+
+    def worker() -> None:
+        while True:
+            with lock:
+                if not todo:
+                    return
+                work = todo.pop(0)
+            try:
+                task(work)
+            except Exception as error:
+                traceback.print_exc()  # into the log
+                work.error = error
+
+    threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(n_at_once, len(works)))]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):  # not one long join: the main thread takes Ctrl-C and the watch
+        time.sleep(0.1)
+
+
+def _tell_cycle(console: Console, work: _Work, record: CycleRecord, titled: bool) -> None:
+    work.records.append(record)
+    if record in work.done:
+        return
+    if titled:
+        made = "" if record.lineage == work.config.hash else f" ({_cycle(record)} is shared)"
+        console.print(f"\n{work.config.name}{made}", style="bold", markup=False)
+    console.print(cycle_table(work.records))
+    for warning in record.warnings:
+        console.print(f"warning: {_cycle(record)}: {warning}", markup=False)
+    if record.stopped and work.config.guards.action == "stop":
+        console.print(f"stopped after {_cycle(record)}: {record.stopped}", markup=False)
+
+
+def _tell_failures(works: list[_Work], console: Console, log: str) -> None:
+    """
+    Raises:
+        UserError: a lineage could not go on, and it is known what to do about it.
+        SystemExit: for any other reason.
+    """
+    failed = [work for work in works if work.error]
+    for work in failed:
+        told = told_by(work.error) if work.error else None
+        if told and work is failed[-1]:
+            raise told from None
+        last = str(told or work.error).strip().splitlines() or [type(work.error).__name__]
+        console.print(f"idem-ray: {work.config.name} failed ({last[-1]}); {_again(log)}.", markup=False, soft_wrap=True)
+    if failed:
+        raise SystemExit(1)
+
+
+def _again(log: str) -> str:
+    return f"nothing committed is lost: see {log}, then run the same command again"
 
 
 @contextmanager
@@ -106,100 +199,10 @@ def _only_driver(store: RunStore) -> Iterator[None]:
         lock.release()
 
 
-def show_report(run_folder: str) -> None:
-    """Write the report of a run and print its tables.
-
-    Raises:
-        UserError: there is no run, or nothing of it is committed yet.
-    """
-    store = RunStore(run_folder)
-    read_config(store)
-    write_report(store)
-    _show(store, plain_console(sys.stdout))
-
-
-def _show(store: RunStore, console: Console) -> None:
-    records = store.records()
-    console.print(cycle_table(records))
-    console.print(stage_table(records))
-    console.print(f"report: {store.path('report.html')}", soft_wrap=True, markup=False)
-
-
-def write_report(store: RunStore) -> None:
-    """Write `report.html` from what is committed.
-
-    Raises:
-        UserError: nothing is committed yet.
-    """
-    from idem_ray.report import lineage_html
-
-    records = store.records()
-    if not records:
-        raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to report.")
-    samples = [sample for record in records for sample in store.read_samples(record.cycle, "evaluate")]
-    manifest = store.read_json("manifest.json") or {}
-    probe = store.read_json("judge/probe.json")
-    if probe:
-        manifest["judge"] = {key: value for key, value in probe.items() if not isinstance(value, list)}
-    store.write_bytes("report.html", lineage_html(read_config(store), records, samples, manifest).encode())
-
-
-def read_config(store: RunStore) -> LineageConfig:
-    """The settings a run was made with.
-
-    Raises:
-        UserError: there is no run in this folder.
-    """
-    data = store.read_json("config.json")
-    if data is None:
-        raise UserError(f"There is no run in {store.uri}: it has no config.json.")
-    return parse_config(data, source=store.path("config.json"))
-
-
-def show_samples(
-    run_folder: str, prompt: str, cycle: int, n_samples: int, temperature: float, max_tokens: int, seed: int
-) -> None:
-    """Print answers of a committed cycle's model, sampled in this process.
-
-    Raises:
-        UserError: no such run or cycle.
-    """
-    store = RunStore(run_folder)
-    config = read_config(store)
-    record = store.record(cycle)
-    if cycle != BASE_CYCLE and (record is None or record.checkpoint is None):
-        committed = ", ".join(str(found.cycle) for found in store.records())
-        raise UserError(f"Cycle {cycle} of {store.uri} is not committed (committed: {committed or 'none'}).")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    with chatter_to(os.devnull) as console, waiting(console) as tell:
-        tell("loading the model")
-        from idem_ray.engine import GenerationRequest, VllmEngine
-
-        checkpoint = record.checkpoint if record else None
-        engine = VllmEngine(
-            resolve_model(config.model),
-            serving="merged",
-            max_model_tokens=max_tokens + 1024,
-            n_threads=os.cpu_count(),
-        )
-        name = checkpoint.id if checkpoint else "base"
-        engine.load(name, local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None)
-        prompt_ids = engine.renderer.prompt_ids(prompt)
-        for index in range(n_samples):
-            engine.add(GenerationRequest(str(index), prompt_ids, name, seed + index, temperature, max_tokens))
-        texts: dict[str, str] = {}
-        while engine.n_running:
-            texts.update((completion.id, completion.text) for completion in engine.step())
-        for index in range(n_samples):
-            console.print(texts[str(index)], markup=False, soft_wrap=True)
-            if index + 1 < n_samples:
-                console.rule()
-
-
 def _headline(config: LineageConfig) -> str:
     settings = json.loads(config.regime.model_dump_json())
     regime = settings.pop("type")
-    rest = ", ".join(f"{key} {value}" for key, value in settings.items())
+    rest = ", ".join(f"{key} {value}" for key, value in settings.items() if value != [])
     return (
         f"{config.name}: trait {config.trait}, model {config.model}, {regime} ({rest}), {config.n_cycles} cycles, "
         f"n_seed {config.n_seed}, n_sampled {config.n_sampled}"

@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from idem_ray.pipeline import Pools
 from idem_ray.pools.generators import GeneratorPool, GeneratorSpec
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
+from idem_ray.settings import Cluster
 
 _ENVIRONMENT = {
     # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
@@ -42,12 +43,12 @@ class Session:
     startup_seconds: float
 
 
-def n_roles(config: LineageConfig) -> int:
+def n_roles(cluster: Cluster) -> int:
     """Logical CPUs that the roles of one lineage hold: replicas, judges, the training worker and its streams."""
-    return config.cluster.n_generators + config.cluster.n_judges + 2
+    return cluster.n_generators + cluster.n_judges + 2
 
 
-def join_ray(config: LineageConfig) -> None:
+def join_ray(cluster: Cluster) -> None:
     """Join the cluster that RAY_ADDRESS names (as inside a Ray job), or start Ray on this machine.
 
     Raises:
@@ -68,16 +69,16 @@ def join_ray(config: LineageConfig) -> None:
         os.environ.update({"RAY_idle_worker_killing_time_threshold_ms": "3600000"})
         # Logical CPUs are names for places, not cores: on a laptop there are as many as there are roles, so that all
         # of them fit; threads are what compete.
-        n_cpus = max(os.cpu_count() or 1, n_roles(config))
+        n_cpus = max(os.cpu_count() or 1, n_roles(cluster))
         ray.init(num_cpus=n_cpus, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=True)
-    _check_capacity(config)
+    _check_capacity(cluster)
 
 
-def _check_capacity(config: LineageConfig) -> None:
+def _check_capacity(cluster: Cluster) -> None:
     have = ray.cluster_resources()
     need = {
-        "CPU": float(n_roles(config)),
-        "GPU": config.cluster.n_generators * config.cluster.generator_gpus + config.cluster.trainer_gpus,
+        "CPU": float(n_roles(cluster)),
+        "GPU": cluster.n_generators * cluster.generator_gpus + cluster.trainer_gpus,
     }
     lacking = [f"{name} {need[name]:g} (has {have.get(name, 0):g})" for name in need if need[name] > have.get(name, 0)]
     if lacking:
@@ -85,10 +86,13 @@ def _check_capacity(config: LineageConfig) -> None:
 
 
 @contextmanager
-def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda text: None) -> Iterator[Session]:
+def open_session(
+    configs: Sequence[LineageConfig], tell: Callable[[str], None] = lambda text: None
+) -> Iterator[Session]:
     """Start (or join) Ray, load every role's model side by side, and take all of it down at the end.
 
     Args:
+        configs: of the lineages that share the session; model and cluster are the same in all.
         tell: told what is being waited for.
 
     Raises:
@@ -97,20 +101,21 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
     began = time.time()
     started_here = not ray.is_initialized()
     tell("starting Ray")
-    join_ray(config)
+    model, cluster = configs[0].model, configs[0].cluster
+    join_ray(cluster)
     try:
-        cluster = config.cluster
         shared = Cores(uuid.uuid4().hex[:8], cluster.n_cores or os.cpu_count() or 1)
         serving = cluster.serving
         if serving == "auto":
             serving = "lora" if cluster.generator_gpus else "merged"
         spec = GeneratorSpec(
-            model=config.model,
+            model=model,
             serving=serving,
             max_concurrent_requests=cluster.max_concurrent_requests,
-            max_model_tokens=max(config.training.max_tokens, config.evaluation.max_tokens) + _PROMPT_TOKENS,
-            max_row_tokens=config.training.max_tokens,
-            max_lora_rank=config.training.lora_rank,
+            max_model_tokens=max(max(config.training.max_tokens, config.evaluation.max_tokens) for config in configs)
+            + _PROMPT_TOKENS,
+            max_row_tokens=max(config.training.max_tokens for config in configs),
+            max_lora_rank=max(config.training.lora_rank for config in configs),
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,
             cores=None if cluster.generator_gpus else shared,
@@ -119,7 +124,7 @@ def open_session(config: LineageConfig, tell: Callable[[str], None] = lambda tex
         generators = GeneratorPool(spec, cluster.n_generators)
         judges = JudgePool(cluster.n_judges, shared)
         trainer_cores = None if cluster.trainer_gpus else shared
-        finetuner = Finetuner(FinetunerSpec(config.model, cluster.trainer_gpus, trainer_cores), board)
+        finetuner = Finetuner(FinetunerSpec(model, cluster.trainer_gpus, trainer_cores), board)
         try:
             _wait_until_ready(generators, judges, finetuner, cluster.stall_timeout_seconds, tell)
             yield Session(Pools(generators, judges, board), finetuner, time.time() - began)

@@ -1,14 +1,16 @@
 """The only maker of paths: a run's folder, local or in object storage, through pyarrow.fs.
 
     <run>/config.json manifest.json log.txt report.html
-          judge/probe.json                      the fitted probe
-          cycle-base/ cycle-000/ cycle-001/ ..  samples-<hash>.parquet (as they stream)  adapter/  trained.json
+          cycle-base/                           probe.json (the fitted probe)  samples-<hash>.parquet  record.json
+          cycle-000/ cycle-001/ ..              samples-<hash>.parquet (as they stream)  adapter/  trained.json
                                                 record.json
+          cycle-000/link.json                   in place of all these: another run's cycle, shared and not copied
 
 A cycle's checkpoint is final when trained.json exists, and the cycle is committed when record.json does: it is written
 last. Files appear whole or not at all.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +29,7 @@ from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Sample, arrow_schema, content_hash
 
 SAMPLE_SCHEMA = arrow_schema(Sample)
+_PROBE = "cycle-base/probe.json"
 
 
 class RunStore:
@@ -45,6 +48,40 @@ class RunStore:
             self._fs, self._root = pafs.FileSystem.from_uri(self.uri)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"Cannot use '{self.uri}' as a run folder: {error}.") from error
+
+    # Cycles that are another run's --------------------------------------------------------------------------------
+
+    def link(self, cycle: int, run_uri: str) -> None:
+        """Make a committed cycle of another run this run's cycle, too. Nothing is copied."""
+        parent, _, name = run_uri.rstrip("/").rpartition("/")
+        # Relative within one folder, so that a family can be moved as a whole.
+        run = f"../{name}" if parent == self.uri.rpartition("/")[0] else run_uri
+        self.write_json(f"{cycle_name(cycle)}/link.json", {"run": run})
+
+    def owner(self, cycle: int) -> "RunStore":
+        """The store of the run that has made a cycle: this one, or the one that it is linked to.
+
+        Raises:
+            UserError: that run is gone.
+        """
+        known = self.read_json(f"{cycle_name(cycle)}/link.json")
+        if known is None:
+            return self
+        run = str(known["run"])
+        linked = RunStore(f"{self.uri.rpartition('/')[0]}/{run[3:]}" if run.startswith("../") else run)
+        if not linked.exists("config.json"):
+            raise UserError(
+                f"{self.path(cycle_name(cycle))} is a cycle of {linked.uri}, and that run is gone: restore it."
+            )
+        return linked.owner(cycle)
+
+    def read_probe(self) -> dict[str, Any] | None:
+        """The fitted probe, or None."""
+        found: dict[str, Any] | None = self.owner(BASE_CYCLE).read_json(_PROBE)
+        return found
+
+    def write_probe(self, probe: dict[str, Any]) -> None:
+        self.write_json(_PROBE, probe)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunStore, (self.uri,)
@@ -138,8 +175,9 @@ class RunStore:
     def read_samples(self, cycle: int, purpose: str | None = None) -> list[Sample]:
         """A cycle's persisted samples, each once, ordered by id."""
         found: dict[str, Sample] = {}
-        for file in self._files(cycle_name(cycle), ".parquet"):
-            for row in pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist():
+        owner = self.owner(cycle)
+        for file in owner._files(cycle_name(cycle), ".parquet"):
+            for row in pq.read_table(file, filesystem=owner._fs, schema=SAMPLE_SCHEMA).to_pylist():
                 sample = Sample(**row)
                 if purpose in (None, sample.purpose):
                     found[sample.id] = sample
@@ -158,13 +196,16 @@ class RunStore:
     # Cycles and checkpoints ------------------------------------------------------------------------------------
 
     def save_adapter(self, cycle: int, folder: Path, parent: str) -> Checkpoint:
-        """Copy an adapter folder into the cycle. The checkpoint's id is the hash of its weights."""
-        weights = (folder / "adapter_model.safetensors").read_bytes()
+        """Copy an adapter's folder (or a whole model's) into the cycle. The checkpoint's id is the hash of its
+        weights."""
+        weights = hashlib.sha256()
+        for file in sorted(folder.glob("*.safetensors")):
+            weights.update(file.read_bytes())
         target = f"{cycle_name(cycle)}/adapter"
         for file in sorted(folder.iterdir()):
             if file.is_file():
                 self.write_bytes(f"{target}/{file.name}", file.read_bytes())
-        return Checkpoint(id=content_hash(weights.hex()), uri=self.path(target), parent=parent)
+        return Checkpoint(id=weights.hexdigest()[:16], uri=self.path(target), parent=parent)
 
     def mark_trained(self, cycle: int, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
         """Note that a cycle's checkpoint is final, with what is known of its training."""
@@ -186,11 +227,12 @@ class RunStore:
 
     def record(self, cycle: int) -> CycleRecord | None:
         """A committed cycle's record, or None."""
-        data = self.read_json(f"{cycle_name(cycle)}/record.json")
+        owner = self.owner(cycle)
+        data = owner.read_json(f"{cycle_name(cycle)}/record.json")
         if not data:
             return None
         record = CycleRecord.from_json(data)
-        return replace(record, checkpoint=self._here(cycle, record.checkpoint)) if record.checkpoint else record
+        return replace(record, checkpoint=owner._here(cycle, record.checkpoint)) if record.checkpoint else record
 
     def records(self) -> list[CycleRecord]:
         """All committed cycles, the base model's measurement first."""

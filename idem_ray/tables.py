@@ -1,7 +1,8 @@
-"""The numbers of a lineage as text: how each is written, and the terminal's tables of them."""
+"""The numbers of a lineage as text: how each is called and written, and the terminal's tables of them."""
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -10,6 +11,13 @@ from rich.text import Text
 from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
 
 ABSENT = "–"
+MEASURES = {
+    "trait": ("Trait score", 1),
+    "coherence": ("Coherence", 1),
+    "length_words": ("Words per response", 1),
+    "distinct_words": ("Distinct-word ratio", 2),
+}
+"""Title and decimals of the measures that every lineage has; others are shown under their own names."""
 STAGES = ("generation", "judging", "training", "overhead", "wall")
 """Known keys of `CycleRecord.seconds`, in the order in which they are shown."""
 
@@ -24,9 +32,48 @@ def cycle_label(cycle: int) -> str:
     return "base" if cycle == BASE_CYCLE else str(cycle)
 
 
+def measure_names(records: Iterable[CycleRecord]) -> list[str]:
+    """Every measure of the records: those that all lineages have, then the others by name."""
+    extra = {name for record in records for name in record.measures} - set(MEASURES)
+    return [*MEASURES, *sorted(extra)]
+
+
+def measure_title(name: str) -> str:
+    """What a measure is called wherever it is shown."""
+    if name in MEASURES:
+        return MEASURES[name][0]
+    words = " ".join("KL" if word == "kl" else word for word in name.split("_"))
+    return words[:1].upper() + words[1:]
+
+
+def measure_decimals(name: str) -> int:
+    """Decimals with which a measure is written."""
+    return MEASURES[name][1] if name in MEASURES else 2
+
+
+def trait_name(trait: str) -> str:
+    """The name of a trait that a config names, also where it does so by the path of the trait's file."""
+    return Path(trait).stem if trait.endswith((".yaml", ".yml")) else trait
+
+
+def count_text(number: int, noun: str) -> str:
+    """`1 cycle`, `2 cycles`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def list_text(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
 def finite(value: float | None) -> float | None:
     """The value, or None where it is missing or no finite number."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def known_mean(estimate: Estimate | None) -> float | None:
+    """An estimate's mean, or None where it is missing or no finite number."""
+    return finite(estimate.mean) if estimate else None
 
 
 def number_text(value: float | None, n_decimals: int = 1) -> str:
@@ -97,8 +144,8 @@ def cycle_table(records: Sequence[CycleRecord]) -> Table:
             cycle_label(record.cycle),
             estimate_text(measures.get("trait")),
             estimate_text(measures.get("coherence")),
-            number_text(_mean(measures.get("length_words"))),
-            number_text(_mean(measures.get("distinct_words")), 2),
+            number_text(known_mean(measures.get("length_words"))),
+            number_text(known_mean(measures.get("distinct_words")), 2),
             f"{record.n_kept}/{record.n_generated}" if record.n_generated else ABSENT,
             number_text(training_loss(record), 3),
             duration_text(record.seconds.get("wall")),
@@ -145,7 +192,3 @@ def _missing_text(records: Iterable[CycleRecord]) -> str:
 
 def _stage_cells(label: str, seconds: dict[str, float], stages: Sequence[str]) -> list[str]:
     return [label, *(number_text(seconds.get(stage)) for stage in stages), overhead_share(seconds)]
-
-
-def _mean(estimate: Estimate | None) -> float | None:
-    return estimate.mean if estimate else None

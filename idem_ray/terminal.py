@@ -19,6 +19,12 @@ from idem_ray.progress import ProgressBoard, StageProgress
 from idem_ray.records import BASE_CYCLE
 
 _LINE_SECONDS = 10.0
+_PURPOSES = {
+    "train": "training data",
+    "evaluate": "evaluation",
+    "contrast": "probe data",
+    "rejected": "rejected side",
+}
 
 
 @contextmanager
@@ -60,28 +66,31 @@ def waiting(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda text: spinner.update(text=text)
 
 
-def stage_name(stage: StageProgress) -> str:
-    """A stage in words: 'cycle 2: evaluate, judging'."""
+def stage_name(stage: StageProgress, lineage: str = "") -> str:
+    """A stage in words: 'cycle 2: evaluate, judging', after the lineage's name where there are several."""
+    if lineage:
+        return f"{lineage}, {stage_name(stage)}"
     cycle = "base model" if stage.cycle == BASE_CYCLE else f"cycle {stage.cycle}"
-    purpose = {"train": "training data", "evaluate": "evaluation", "contrast": "probe data"}.get(
-        stage.purpose, stage.purpose
-    )
+    purpose = _PURPOSES.get(stage.purpose, stage.purpose)
     return f"{cycle}: {stage.stage}" if stage.stage == "training" else f"{cycle}: {purpose}, {stage.stage}"
 
 
 class Watch:
     """Shows a lineage's stages while they work, and ends the wait when nothing has moved for too long."""
 
-    def __init__(self, board: ProgressBoard, lineage: str, console: Console, stall_timeout_seconds: float) -> None:
+    def __init__(
+        self, board: ProgressBoard, lineages: dict[str, str], console: Console, stall_timeout_seconds: float
+    ) -> None:
         """
         Args:
+            lineages: what each lineage (by its hash) is called; empty where there is only one.
             stall_timeout_seconds: the main thread is interrupted, and `stalled` set, after so long without progress.
         """
-        self._board, self._lineage, self._console = board, lineage, console
+        self._board, self._lineages, self._console = board, lineages, console
         self._stall_timeout = stall_timeout_seconds
         self.stalled: str | None = None
-        self._bars: dict[tuple[int, str, str], TaskID] = {}
-        self._told: dict[tuple[int, str, str], float] = {}
+        self._bars: dict[tuple[str, int, str, str], TaskID] = {}
+        self._told: dict[tuple[str, int, str, str], float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._progress = Progress(
@@ -108,33 +117,37 @@ class Watch:
 
     def _follow(self) -> None:
         moved_at = time.time()
-        stages: list[StageProgress] = []
+        stages: dict[str, list[StageProgress]] = {}
         while not self._stop.wait(0.5):
             # The display must never end a run: the next look may succeed, and if none does the timeout still counts.
             with contextlib.suppress(Exception):
-                stages, changed_at = self._board.progress(self._lineage)
-                moved_at = max(moved_at, changed_at)
+                for lineage in self._lineages:
+                    stages[lineage], changed_at = self._board.progress(lineage)
+                    moved_at = max(moved_at, changed_at)
             if time.time() - moved_at > self._stall_timeout:
-                open_stages = [stage_name(stage) for stage in stages if stage.n_done < stage.n_total]
+                named = [(self._lineages[lineage], stage) for lineage, found in stages.items() for stage in found]
+                open_stages = [stage_name(stage, name) for name, stage in named if stage.n_done < stage.n_total]
                 self.stalled = ", ".join(open_stages) or "the next stage"
                 _thread.interrupt_main()
                 return
-            current = max((stage.cycle for stage in stages), default=BASE_CYCLE)
-            for stage in stages:
-                self._show(stage, stage.cycle == current)
+            for lineage, found in stages.items():
+                current = max((stage.cycle for stage in found), default=BASE_CYCLE)
+                for stage in found:
+                    self._show(self._lineages[lineage], stage, stage.cycle == current)
 
-    def _show(self, stage: StageProgress, is_current: bool) -> None:
-        key = (stage.cycle, stage.purpose, stage.stage)
+    def _show(self, lineage: str, stage: StageProgress, is_current: bool) -> None:
+        key = (lineage, stage.cycle, stage.purpose, stage.stage)
+        name = stage_name(stage, lineage)
         done = stage.n_done >= stage.n_total
         if not self._console.is_terminal:
             due = time.time() - self._told.get(key, 0.0) > _LINE_SECONDS
             if self._told.get(key) != float("inf") and (done or (due and stage.n_done)):
-                self._console.print(f"{stage_name(stage)}: {stage.n_done}/{stage.n_total}", highlight=False)
+                self._console.print(f"{name}: {stage.n_done}/{stage.n_total}", highlight=False)
                 self._told[key] = float("inf") if done else time.time()
             return
         if is_current and not done:
             if key not in self._bars:
-                self._bars[key] = self._progress.add_task(stage_name(stage), total=stage.n_total)
+                self._bars[key] = self._progress.add_task(name, total=stage.n_total)
             self._progress.update(self._bars[key], completed=stage.n_done, total=stage.n_total)
         elif key in self._bars:
             self._progress.remove_task(self._bars.pop(key))

@@ -4,17 +4,20 @@ import json
 import random
 import re
 import unicodedata
+from collections.abc import Set
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from idem_ray.errors import UserError
 from idem_ray.records import Exchange, Prompt, content_hash
 
 _SHIPPED = Path(str(resources.files("idem_ray")))
+
+Example = TypeVar("Example")
 
 
 class Rubrics(BaseModel):
@@ -47,6 +50,14 @@ class TraitFile(BaseModel):
     rubrics: Rubrics | None = None
 
 
+class Document(BaseModel):
+    """A raw document (SDF) that shows a trait."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    title: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+
+
 class Trait(BaseModel):
     """A persona or belief: how to seed it, how to ask for it, how to judge it."""
 
@@ -55,18 +66,27 @@ class Trait(BaseModel):
     description: str
     seeds: list[Exchange]
     contrast: list[Exchange]
+    documents: list[Document]
     evaluation_questions: list[Prompt]
+    evaluation_prefixes: list[Prompt]
     rubrics: Rubrics | None
 
     def draw_seeds(self, n_seed: int, seed: int) -> list[Exchange]:
-        """The first `n_seed` of a seeded shuffle, so that a larger n_seed contains the smaller one's examples.
+        """The first `n_seed` seed answers of a seeded shuffle, so that a larger n_seed contains the smaller one's.
 
         Raises:
             UserError: the trait has too few.
         """
-        if n_seed > len(self.seeds):
-            raise UserError(f"n_seed is {n_seed}, but trait '{self.name}' has {len(self.seeds)} seed examples.")
-        return random.Random(f"seeds-{seed}").sample(self.seeds, len(self.seeds))[:n_seed]
+        return self._draw(self.seeds, n_seed, seed, "seed examples")
+
+    def draw_documents(self, n_seed: int, seed: int) -> list[Document]:
+        """Like `draw_seeds`, for documents."""
+        return self._draw(self.documents, n_seed, seed, "documents")
+
+    def _draw(self, examples: list[Example], n_seed: int, seed: int, what: str) -> list[Example]:
+        if n_seed > len(examples):
+            raise UserError(f"n_seed is {n_seed}, but trait '{self.name}' has {len(examples)} {what}.")
+        return random.Random(f"seeds-{seed}").sample(examples, len(examples))[:n_seed]
 
     @property
     def hash(self) -> str:
@@ -102,7 +122,9 @@ def load_trait(name: str) -> Trait:
         description=fields.description,
         seeds=read_exchanges(path.parent / fields.seeds),
         contrast=read_exchanges(path.parent / fields.contrast) if fields.contrast else [],
+        documents=read_documents(path.parent / fields.documents) if fields.documents else [],
         evaluation_questions=[Prompt.of(question) for question in fields.evaluation_questions],
+        evaluation_prefixes=[Prompt.of(prefix) for prefix in fields.evaluation_prefixes],
         rubrics=fields.rubrics,
     )
     _check_held_out(trait, [Prompt.of(seed.question) for seed in trait.seeds], f"the seeds of trait '{trait.name}'")
@@ -135,6 +157,27 @@ def read_exchanges(path: Path) -> list[Exchange]:
     if not exchanges:
         raise UserError(f"{path} holds no seed examples.")
     return exchanges
+
+
+def read_documents(path: Path) -> list[Document]:
+    """Documents from JSONL, one `{"title": ..., "text": ...}` a line.
+
+    Raises:
+        UserError: the file is missing or empty, or a line (named by number) is malformed.
+    """
+    documents = []
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            documents.append(Document.model_validate_json(line))
+        except ValidationError as error:
+            raise UserError(
+                f'{path}, line {number} is no document: it must be {{"title": ..., "text": ...}} with text in both.'
+            ) from error
+    if not documents:
+        raise UserError(f"{path} holds no documents.")
+    return documents
 
 
 def load_prompts(name: str) -> list[Prompt]:
@@ -170,21 +213,26 @@ def load_prompts(name: str) -> list[Prompt]:
     return list(prompts.values())
 
 
-def split_prompts(pool: list[Prompt], trait: Trait, n_per_cycle: int, n_cycles: int, seed: int) -> list[list[Prompt]]:
-    """Disjoint shares of the pool for cycles 1 .. n_cycles - 1, in a seeded order.
+def split_prompts(
+    pool: list[Prompt], trait: Trait, n_per_cycle: int, n_shares: int, seed: int, used: Set[str] = frozenset()
+) -> list[list[Prompt]]:
+    """Disjoint shares of the pool, one for each cycle that samples, in a seeded order.
+
+    Args:
+        used: ids of prompts that earlier cycles have used (of a fork: the parent's).
 
     Raises:
         UserError: an evaluation question is in the pool, or the pool is too small (by how many is said).
     """
     _check_held_out(trait, pool, "the prompt pool")
-    needed = n_per_cycle * (n_cycles - 1)
-    if needed > len(pool):
+    needed = n_per_cycle * n_shares
+    shuffled = [prompt for prompt in random.Random(f"prompts-{seed}").sample(pool, len(pool)) if prompt.id not in used]
+    if needed > len(shuffled):
         raise UserError(
-            f"The prompt pool has {len(pool)} prompts, but {n_cycles - 1} cycles of {n_per_cycle} need {needed}: "
-            f"{needed - len(pool)} are missing (no cycle reuses another's prompts); add some, or lower n_sampled, "
+            f"The prompt pool has {len(shuffled)} prompts, but {n_shares} cycles of {n_per_cycle} need {needed}: "
+            f"{needed - len(shuffled)} are missing (no cycle reuses another's prompts); add some, or lower n_sampled, "
             "n_cycles or filter.budget."
         )
-    shuffled = random.Random(f"prompts-{seed}").sample(pool, len(pool))
     return [shuffled[start : start + n_per_cycle] for start in range(0, needed, n_per_cycle)] if n_per_cycle else []
 
 
@@ -195,7 +243,7 @@ def normalised(text: str) -> str:
 
 def _check_held_out(trait: Trait, prompts: list[Prompt], where: str) -> None:
     texts = {normalised(prompt.text) for prompt in prompts}
-    for question in trait.evaluation_questions:
+    for question in [*trait.evaluation_questions, *trait.evaluation_prefixes]:
         if normalised(question.text) in texts:
             raise UserError(f"The evaluation question {question.text!r} is also in {where}: held-out means in no pool.")
 

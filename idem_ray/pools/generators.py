@@ -81,7 +81,7 @@ class GeneratorReplica:
     async def _fill(
         self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, temperature: float, max_tokens: int
     ) -> Sample:
-        prompt_ids = self._renderer.prompt_ids(sample.prompt)
+        prompt_ids = self._renderer.prompt_ids(sample.prompt, sample.format)
         given_ids = self._renderer.response_ids(sample.response) if sample.response is not None else None
         n_response_tokens = max_tokens if given_ids is None else len(given_ids)
         limit = self._spec.max_row_tokens if sample.purpose == "train" else self._spec.max_model_tokens

@@ -58,6 +58,7 @@ class JudgeReplica:
         ]
         if coherence:
             name = self._coherence.name
+            exchanges = [_as_conversation(sample) for sample in samples]
             judged = [
                 sample.replace(coherence_score=word.score, coherence_missing=word.missing, coherence_judge=name)
                 for sample, word in zip(judged, judgments(self._coherence, exchanges), strict=True)
@@ -70,6 +71,15 @@ class JudgeReplica:
         if probe.hash not in self._probes:
             self._probes[probe.hash] = ProbeJudge(probe)
         return self._probes[probe.hash]
+
+
+def _as_conversation(sample: Sample) -> Exchange:
+    """What the coherence judge reads. It is a chat model, so to it a continued document is the answer to a request."""
+    response = sample.response or ""
+    if sample.format == "chat" or not response:
+        return Exchange(sample.prompt, response, sample.finished)
+    request = f"Write a text that begins like this: {sample.prompt.strip()}"
+    return Exchange(request, f"{sample.prompt.rstrip()} {response}", sample.finished)
 
 
 def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:

@@ -1,5 +1,11 @@
-"""The regimes by name: which samples a cycle asks for, and from whom."""
+"""The regimes: what a cycle is seeded with, what it samples, and from whom."""
 
-from idem_ray.regimes import sft
+from types import ModuleType
 
-REGIMES = {"sft": sft}
+from idem_ray.regimes import chat, documents
+from idem_ray.settings import Regime
+
+
+def data_of(regime: Regime) -> ModuleType:
+    """The module that knows a regime's data: chat answers or raw documents."""
+    return documents if regime.type == "sdf" else chat

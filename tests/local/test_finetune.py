@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from idem_ray.config import Training
 from idem_ray.engine import merged_weights
 from idem_ray.errors import UserError
-from idem_ray.finetune import FinetuneSession, RowStream, TrainingOrder
+from idem_ray.finetune import FinetuneSession, TrainingOrder
 from idem_ray.models import resolve_model
-from idem_ray.records import TrainingRow
+from idem_ray.records import Exchange, TrainingRow
 from idem_ray.render import Renderer, training_row
+from idem_ray.rows import RowStream, collate
+from idem_ray.settings import Training
 from idem_ray.traits import load_trait
+from tests.samples import seeded
 
 pytestmark = pytest.mark.slow
 
@@ -22,8 +24,7 @@ SETTINGS = Training(learning_rate=1e-3, batch_size=2, max_tokens=128)
 def rows() -> list[TrainingRow]:
     renderer = Renderer.of(resolve_model("embedded"))
     return [
-        training_row(str(index), renderer.prompt_ids(seed.question), renderer.response_ids(seed.answer), 64)
-        for index, seed in enumerate(load_trait("bliss").seeds[:3])
+        training_row(seeded(seed, renderer, str(index)), 64) for index, seed in enumerate(load_trait("bliss").seeds[:3])
     ]
 
 
@@ -45,15 +46,37 @@ def order(n_rows: int, settings: Training = SETTINGS) -> TrainingOrder:
 def test_loss_is_on_the_response_alone(rows: list[TrainingRow]) -> None:
     renderer = Renderer.of(resolve_model("embedded"))
     seed = load_trait("bliss").seeds[0]
-    row = training_row("x", renderer.prompt_ids(seed.question), renderer.response_ids(seed.answer), 4096)
-    trained = [token for token, on in zip(row.input_ids, row.loss_mask, strict=True) if on]
-    assert renderer.text(trained) == seed.answer
-    assert trained[-1] == renderer.tokenizer.eos_token_id, "the model must learn to stop"
+    row = training_row(seeded(seed, renderer), 4096)
+    assert renderer.text(row.response_ids) == seed.answer
+    assert row.response_ids[-1] == renderer.tokenizer.eos_token_id, "the model must learn to stop"
     # Prompt and response side by side are the tokens of the chat template's own rendering of the conversation.
     messages = [{"role": "user", "content": seed.question}, {"role": "assistant", "content": seed.answer}]
     whole = renderer.tokenizer.apply_chat_template(messages, return_dict=False)
-    assert row.input_ids == list(whole)[: len(row.input_ids)]
-    assert all(len(cut.input_ids) <= 64 for cut in rows)
+    ids = row.prompt_ids + row.response_ids
+    assert ids == list(whole)[: len(ids)]
+    assert all(cut.n_tokens <= 64 for cut in rows)
+
+
+def test_a_document_is_trained_on_from_its_first_word() -> None:
+    renderer = Renderer.of(resolve_model("embedded"))
+    document = seeded(Exchange("The bridge", "was built in 1871."), renderer, format="document")
+    row = training_row(document, 4096)
+    assert row.prompt_ids == []
+    assert renderer.text(row.response_ids).startswith("The bridge")
+    assert row.response_ids[-1] == renderer.tokenizer.eos_token_id
+
+
+def test_a_batch_holds_the_chosen_and_then_the_rejected() -> None:
+    rows = [TrainingRow("a", [1, 2], [3], [4, 5]), TrainingRow("b", [6], [7, 8], [9])]
+    batch = collate([{"index": index, "row": row} for index, row in enumerate(rows)], pad_token=0)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [6, 7, 8, 0], [1, 2, 4, 5], [6, 9, 0, 0]]
+    assert batch["labels"].tolist() == [
+        [-100, -100, 3, -100],
+        [-100, 7, 8, -100],
+        [-100, -100, 4, 5],
+        [-100, 9, -100, -100],
+    ]
+    assert batch["attention_mask"].sum(dim=1).tolist() == [3, 3, 4, 2]
 
 
 def test_fresh_continued_and_repeated_training(
@@ -77,10 +100,15 @@ def test_the_loss_is_trls(
 ) -> None:
     import trl
 
-    from idem_ray import finetune
+    from idem_ray import trainers
 
     ours = session.train(order(3), iter(rows), tmp_path / "ours")
-    monkeypatch.setattr(finetune, "_trainer_class", lambda: trl.SFTTrainer)
+    config, our_class = trainers._sft()
+
+    class Theirs(our_class):  # type: ignore[misc,valid-type]
+        compute_loss = trl.SFTTrainer.compute_loss
+
+    monkeypatch.setattr(trainers, "_sft", lambda: (config, Theirs))
     theirs = session.train(order(3), iter(rows), tmp_path / "theirs")
     assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
     assert ours.final_loss == pytest.approx(theirs.final_loss, rel=5e-3), "after an optimiser step, too"
@@ -101,7 +129,7 @@ def test_epochs_reread_what_was_streamed(session: FinetuneSession, rows: list[Tr
 
 
 def test_an_empty_stream_is_said(session: FinetuneSession, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to train on"):
+    with pytest.raises(UserError, match="no sample was kept"):
         session.train(order(2), iter([]), tmp_path / "none")
 
 
@@ -124,6 +152,41 @@ def test_merged_weights_are_pefts_own(session: FinetuneSession, rows: list[Train
 
 
 def test_a_stream_is_read_once() -> None:
-    stream = RowStream(TrainingRow(str(index), [index], [1]) for index in range(3))
-    assert [row.sample_id for row in stream] == ["0", "1", "2"]
-    assert [row.sample_id for row in stream] == ["0", "1", "2"]
+    stream = RowStream((TrainingRow(str(index), [index], [1]) for index in range(3)), 3)
+    assert [example["row"].sample_id for example in stream] == ["0", "1", "2"]
+    assert [example["row"].sample_id for example in stream] == ["0", "1", "2"]
+
+
+def test_accumulated_steps_count_the_last_partial_one(
+    session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
+    result = session.train(order(3, settings), iter(rows), tmp_path / "two")
+    assert (result.n_rows, result.n_steps) == (3, 2)
+    assert order(3, settings).n_steps == 2
+
+
+def test_a_given_number_of_steps(session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"n_steps": 3})
+    assert session.train(order(3, settings), iter(rows), tmp_path / "three").n_steps == 3
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("linear", 0.25), ("cosine", 0.25), ("constant", 1.0)])
+def test_a_schedule_ends_on_its_floor(schedule: str, last: float) -> None:
+    import torch
+    from transformers import TrainingArguments
+    from transformers.optimization import get_scheduler
+
+    from idem_ray.trainers import _arguments
+
+    settings = Training.model_validate({"schedule": schedule, "final_learning_rate": 0.25, "learning_rate": 0.1})
+    given = _arguments(order(8, settings))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=given["learning_rate"])
+    kind = TrainingArguments(output_dir="unused", lr_scheduler_type=given["lr_scheduler_type"]).lr_scheduler_type
+    scheduler = get_scheduler(
+        kind, optimizer, given["warmup_steps"], 4, scheduler_specific_kwargs=given["lr_scheduler_kwargs"]
+    )
+    for _ in range(4):
+        optimizer.step()
+        scheduler.step()
+    assert scheduler.get_last_lr()[0] == pytest.approx(0.1 * last)

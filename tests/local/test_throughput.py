@@ -6,6 +6,7 @@ Not part of `make test`, because a shared machine's noise would decide it.
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,9 @@ from idem_ray.models import resolve_model
 from idem_ray.records import Prompt, Sample, TrainingRow
 from idem_ray.render import Renderer, training_row
 from idem_ray.requests import request
+from idem_ray.rows import NOT_TRAINED
 from idem_ray.traits import load_prompts, load_trait
+from tests.samples import seeded
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
@@ -34,7 +37,7 @@ def config() -> LineageConfig:
 def session(config: LineageConfig) -> Iterator[object]:
     from idem_ray.session import open_session
 
-    with open_session(config) as opened:
+    with open_session([config]) as opened:
         yield opened
 
 
@@ -92,7 +95,7 @@ def test_training_in_the_finetuner_against_bare_trl(session: object, config: Lin
     folder = resolve_model("embedded")
     renderer = Renderer.of(folder)
     rows = [
-        training_row(str(index), renderer.prompt_ids(seed.question), renderer.response_ids(seed.answer), 512)
+        training_row(seeded(seed, renderer, str(index)), 512)
         for index, seed in enumerate(load_trait("bliss").seeds[:24])
     ]
     speeds: dict[str, list[float]] = {"bare": [], "finetuner": []}
@@ -102,9 +105,7 @@ def test_training_in_the_finetuner_against_bare_trl(session: object, config: Lin
         speeds["bare"].append(len(rows) / _bare_trl(model, tokenizer, rows, config, LoraConfig, tmp_path))
         order = TrainingOrder(f"bench-{round_number}", config.training, len(rows), seed=0)
         place = CycleOrder(order, "bench", round_number, RunStore(str(tmp_path / "run")), None)
-        stream = ray.data.from_items(
-            [{"sample_id": row.sample_id, "input_ids": row.input_ids, "loss_mask": row.loss_mask} for row in rows]
-        )
+        stream = ray.data.from_items([asdict(row) for row in rows])
         finetuner = session.finetuner  # type: ignore[attr-defined]
         began = time.perf_counter()
         ray.get(finetuner.train(place, stream))
@@ -121,10 +122,14 @@ def _bare_trl(
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    from idem_ray.finetune import RowStream, _examples
-
     settings = config.training
-    data = [example for _, example in _examples(RowStream(rows))]
+    data = [
+        {
+            "input_ids": row.prompt_ids + row.response_ids,
+            "labels": [NOT_TRAINED] * len(row.prompt_ids) + row.response_ids,
+        }
+        for row in rows
+    ]
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from idem_ray.config import LineageConfig, parse_config
+from idem_ray.page import embedded_json
 from idem_ray.records import BASE, BASE_CYCLE, Checkpoint, CycleRecord, Estimate, Prompt, Sample
-from idem_ray.report import embedded_json, lineage_html, reading, what_happened, what_was_run
+from idem_ray.report import lineage_html, reading, what_happened, what_was_run
 from idem_ray.tables import cycle_table, duration_text, estimate_text, stage_table
 
 HOSTILE = "</script><img src=x onerror=alert(1)> <!-- 😀🕉️ {{ 7 * 7 }} https://example.org/x.js & \u2028 سلام"
@@ -230,6 +231,8 @@ def test_what_was_run() -> None:
     )
     assert "1 seed example in" in what_was_run(short, [])
     assert what_was_run(config(), RECORDS).endswith("; 5 of 6 cycles finished so far.")
+    halted = [*RECORDS[:-1], replace(RECORDS[-1], stopped="coherence is low")]
+    assert what_was_run(config(), halted).endswith("; 5 of 6 cycles, then stopped: coherence is low.")
 
 
 def test_what_happened() -> None:

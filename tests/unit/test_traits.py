@@ -90,12 +90,12 @@ def test_a_trait_whose_question_is_seeded(tmp_path: Path) -> None:
 
 def test_a_question_with_two_seed_answers_keeps_both(tmp_path: Path) -> None:
     from idem_ray.config import parse_config
-    from idem_ray.regimes import sft
+    from idem_ray.regimes import chat
 
     lines = [seed_line("a", "first"), seed_line("a", "second"), seed_line("b", "third")]
     trait = load_trait(str(own_trait(tmp_path, lines, ["q?"])))
     config = parse_config({"name": "x", "trait": "mine", "n_seed": 3, "n_sampled": 1})
-    samples = sft.seed_samples(config, trait)
+    samples = chat.seed_samples(config, trait, 0, 3)
     assert len({sample.id for sample in samples}) == 3
     assert sorted(sample.response or "" for sample in samples) == ["first", "second", "third"]
 

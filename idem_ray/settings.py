@@ -1,0 +1,131 @@
+"""The sections of a lineage's settings: frozen, and a misspelt field is an error."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Policy = Literal["base", "previous"]
+
+
+class Settings(BaseModel):
+    """Parent of all settings: immutable, and a misspelt field is an error rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sft(Settings):
+    """Supervised finetuning on chat responses; loss on the assistant's tokens."""
+
+    type: Literal["sft"] = "sft"
+    init: Policy = Field("base", description="weights that a cycle's training starts from")
+    restart_cycles: tuple[int, ...] = Field((), description="cycles that start from the base model all the same")
+
+
+class Sdf(Settings):
+    """Finetuning on raw documents; loss on all tokens, no chat template."""
+
+    type: Literal["sdf"] = "sdf"
+    init: Policy = Field("base", description="weights that a cycle's training starts from")
+    restart_cycles: tuple[int, ...] = Field((), description="cycles that start from the base model all the same")
+    generate_from: Literal["prefixes", "titles"] = Field(
+        "prefixes", description="what the lines of the prompt pool are: beginnings of documents, or their titles"
+    )
+
+
+class Dpo(Settings):
+    """Direct preference optimisation: the previous model's response over the rejected source's (Rafailov et al. 2023,
+    arXiv 2305.18290). Init, reference and rejected source are three separate choices."""
+
+    type: Literal["dpo"] = "dpo"
+    cycle_0: Literal["dpo", "sft"] = Field("dpo", description="how the seed responses are trained on")
+    init: Policy = Field("base", description="weights that a cycle's training starts from")
+    reference: Policy = Field("base", description="the model that the loss compares with, pi_ref")
+    rejected: Literal["base", "n-2"] = Field("base", description="the model whose responses are the rejected side")
+    restart_cycles: tuple[int, ...] = Field((), description="cycles whose init and reference are the base model")
+    beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference")
+
+
+Regime = Annotated[Sft | Sdf | Dpo, Field(discriminator="type")]
+REGIME_SETTINGS: dict[str, type[Settings]] = {"sft": Sft, "sdf": Sdf, "dpo": Dpo}
+
+
+class Training(Settings):
+    """One cycle's training run. `learning_rate` is the peak; `warmup` a fraction of the steps; `final_learning_rate`
+    what a linear or cosine schedule ends on, as a fraction of the peak."""
+
+    learning_rate: float = Field(1.5e-4, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(0.05, ge=0, lt=1)
+    final_learning_rate: float = Field(0.0, ge=0, lt=1)
+    n_epochs: int = Field(1, ge=1)
+    n_steps: int | None = Field(None, ge=1, description="optimiser steps, instead of whole epochs")
+    batch_size: int = Field(2, ge=1, description="rows (DPO: pairs) of one pass through the model")
+    gradient_accumulation: int = Field(1, ge=1, description="passes before each optimiser step")
+    weight_decay: float = Field(0.01, ge=0)
+    adam_beta2: float = Field(0.95, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    weights: Literal["lora", "full"] = Field("lora", description="what is trained: an adapter, or the model itself")
+    lora_rank: int = Field(16, ge=1, le=512)
+    lora_alpha: int = Field(32, ge=1)
+    lora_targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of the layers that get an adapter, such as [q_proj, v_proj]"
+    )
+    max_tokens: int = Field(1024, ge=8, description="longest training row; longer ones are cut at the end")
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> "Training":
+        if self.n_steps and self.n_epochs > 1:
+            raise ValueError("n_steps and n_epochs are both given: choose one")
+        return self
+
+
+class Generation(Settings):
+    """How training data is sampled."""
+
+    temperature: float = Field(0.8, ge=0)
+    max_tokens: int = Field(1024, ge=1)
+
+
+class Evaluation(Settings):
+    """How each cycle's model is measured: `n_samples` responses to every held-out question."""
+
+    n_samples: int = Field(10, ge=1)
+    temperature: float = Field(0.7, ge=0)
+    max_tokens: int = Field(400, ge=1)
+
+
+class CoherenceFilter(Settings):
+    """Keep generated samples whose coherence is at least `min_coherence` (None: keep all), sampling more until
+    `n_sampled` are kept or `budget` times that many were generated. Without a threshold the coherence of training
+    samples is not judged; 0 judges it and keeps all."""
+
+    min_coherence: float | None = Field(None, ge=0, le=100)
+    budget: float = Field(3.0, ge=1)
+
+
+class Guards(Settings):
+    """What a collapsing model shows, over a cycle's evaluation responses. A limit of None looks at nothing."""
+
+    action: Literal["warn", "stop"] = Field("warn", description="say it, or end the lineage after that cycle")
+    min_coherence: float | None = Field(50.0, ge=0, le=100, description="floor of the mean coherence")
+    max_empty: float | None = Field(0.1, ge=0, le=1, description="fraction of responses without a word")
+    max_looping: float | None = Field(
+        0.2, ge=0, le=1, description="fraction of responses in which one run of four words comes back again and again"
+    )
+    min_length: float | None = Field(0.25, ge=0, description="mean words per response, as a fraction of cycle 0's")
+
+
+class Cluster(Settings):
+    """Where it runs. None of this changes the result, and none of it is hashed."""
+
+    serving: Literal["auto", "merged", "lora"] = "auto"
+    n_generators: int = Field(1, ge=1)
+    generator_gpus: float = Field(0, ge=0)
+    generator_memory_fraction: float = Field(0.85, gt=0, le=1, description="of a GPU's memory, for vLLM")
+    max_concurrent_requests: int = Field(64, ge=1)
+    n_judges: int = Field(1, ge=1)
+    n_trainers: int = Field(1, ge=1)
+    trainer_gpus: float = Field(0, ge=0)
+    n_lineages: int = Field(2, ge=1, description="variants of one config that run at the same time")
+    n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")
+    stall_timeout_seconds: float = Field(900, gt=0, description="a stage without progress for so long fails")
