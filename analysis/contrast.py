@@ -1,11 +1,10 @@
 """Draw the curves of several lineages in one figure, and write their numbers, from finished or running runs."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from idem_ray.errors import UserError
+from idem_ray.errors import UserError, telling_user_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -44,8 +43,5 @@ def contrast(
 
 
 if __name__ == "__main__":
-    try:
+    with telling_user_errors("contrast"):
         app()
-    except UserError as error:
-        print(f"contrast: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

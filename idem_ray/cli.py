@@ -1,13 +1,12 @@
 """The command line. Options are parsed, and bad ones refused, before anything heavy is imported."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from idem_ray.errors import UserError
+from idem_ray.errors import telling_user_errors
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,13 +97,10 @@ def doctor() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of `idem-ray`: a UserError is one sentence on standard error and exit code 2."""
+    """Entry point of `idem-ray`."""
     call: Callable[..., Any] = app
-    try:
+    with telling_user_errors("idem-ray"):
         call(arguments, standalone_mode=True)
-    except UserError as error:
-        print(f"idem-ray: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

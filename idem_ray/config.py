@@ -29,6 +29,9 @@ from idem_ray.settings import (
     Training,
 )
 
+NO_PART_OF_A_CYCLE = frozenset({"name", "output", "cluster", "n_cycles", "guards"})
+"""Settings that say where and how long a lineage runs; they change no cycle, and lineages do not differ by them."""
+
 
 class ForkPoint(Settings):
     """Where a lineage left another one: it shares that run's cycles up to `cycle`."""
@@ -91,7 +94,7 @@ class LineageConfig(Settings):
         return content_hash(cycle if cycle <= 0 else "later", json.dumps(content, sort_keys=True))
 
     def _content(self) -> dict[str, Any]:
-        content = self.model_dump(mode="json", exclude={"name", "output", "cluster", "n_cycles", "guards"})
+        content = self.model_dump(mode="json", exclude=set(NO_PART_OF_A_CYCLE))
         if self.forked_from:
             del content["forked_from"]["run"]  # a run may be moved
         return content

@@ -8,17 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
-
-from idem_ray.config import LineageConfig
+from idem_ray.config import NO_PART_OF_A_CYCLE, LineageConfig
 from idem_ray.errors import UserError
 from idem_ray.plan import read_config
 from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
 from idem_ray.store import RunStore
 from idem_ray.tables import finite, list_text, measure_names, trait_name
-
-NO_PART_OF_A_CYCLE = {"name", "output", "cluster", "n_cycles", "guards"}
-"""Settings that say where and how long a lineage runs; they change no cycle, so lineages do not differ by them."""
 
 MAX_LABEL = 60
 """Characters from which on a label of settings gives way to the lineage's name."""
@@ -64,10 +59,7 @@ def read_family(folder: str) -> list[LineageCurves]:
         UserError: there is no run in any sub-folder.
     """
     family = RunStore(folder.rstrip("/") or folder)
-    files, root = pafs.FileSystem.from_uri(family.uri)
-    inside = files.get_file_info(pafs.FileSelector(root, allow_not_found=True))
-    names = sorted(info.base_name for info in inside if info.type == pafs.FileType.Directory)
-    lineages = [lineage for name in names if (lineage := _read(RunStore(family.path(name))))]
+    lineages = [lineage for name in family.folders() if (lineage := _read(RunStore(family.path(name))))]
     if not lineages:
         raise UserError(f"There is no run in {family.uri}: neither it nor a folder in it has a config.json.")
     return lineages

@@ -35,6 +35,11 @@ def check_model(name: str) -> None:
             )
 
 
+def is_local(name: str) -> bool:
+    """Whether a model needs no hub."""
+    return name == EMBEDDED or _looks_like_path(name)
+
+
 def resolve_model(name: str) -> Path:
     """The folder of a model, made ready on this node: converted (embedded), as it is (path), or downloaded (hub id).
 

@@ -9,6 +9,7 @@ from idem_ray import __version__
 from idem_ray.config import ForkPoint, LineageConfig, apply_overrides, parse_config
 from idem_ray.errors import UserError
 from idem_ray.judges.probe import MIN_EXAMPLES
+from idem_ray.models import is_local, resolve_model
 from idem_ray.records import BASE_CYCLE, Prompt, content_hash
 from idem_ray.regimes import data_of
 from idem_ray.store import RunStore
@@ -65,7 +66,7 @@ def open_run(plan: Plan) -> RunStore:
     """
     config = plan.config
     store = RunStore(config.run_uri)
-    store.check_writable(needed_bytes=50_000_000 * (config.n_cycles + 1))
+    store.check_writable(needed_bytes=_bytes_per_cycle(config) * (config.n_cycles + 1))
     prompt_ids = [prompt.id for prompt in load_prompts(config.prompts)]
     identity = {
         "config_hash": config.hash,
@@ -87,7 +88,7 @@ def open_run(plan: Plan) -> RunStore:
             f"{store.uri} holds a run made with other {what}: give this one another name (--set name=...) or folder "
             "(--set output=...), or restore what was changed."
         )
-    else:  # what may have changed: how long it goes on, and where it runs
+    elif read_config(store) != config:  # how long it goes on, or where it runs
         store.write_json("config.json", config.model_dump(mode="json"))
     if fork:
         for cycle in range(BASE_CYCLE, fork.cycle + 1):
@@ -137,6 +138,14 @@ def read_config(store: RunStore) -> LineageConfig:
     if data is None:
         raise UserError(f"There is no run in {store.uri}: it has no config.json.")
     return parse_config(data, source=store.path("config.json"))
+
+
+def _bytes_per_cycle(config: LineageConfig) -> int:
+    """Disk that a checkpoint and its samples take, roughly; of a hub model that is not here yet, its adapter's."""
+    size = 50_000_000
+    if config.training.weights == "full" and is_local(config.model):
+        size += sum(file.stat().st_size for file in resolve_model(config.model).glob("*.safetensors"))
+    return size
 
 
 def _versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from idem_ray.config import LineageConfig
 from idem_ray.dynamics import CRITERION, CRITERION_CYCLE, CRITERION_POINTS, amplification, last_cycle, stopped
 from idem_ray.page import curve_points, page_html, response_data
 from idem_ray.records import BASE_CYCLE, CycleRecord, Sample
+from idem_ray.settings import Dpo
 from idem_ray.tables import (
     by_cycle,
     count_text,
@@ -79,9 +80,21 @@ def what_was_run(config: LineageConfig, records: Sequence[CycleRecord]) -> str:
     """The lineage's main settings in one sentence, with the number of cycles that are finished where not all are, and
     why it stopped if it did."""
     n_finished = sum(record.cycle != BASE_CYCLE for record in records)
-    init = getattr(config.regime, "init", None)
+    init = config.regime.init
     starts = {"base": "each trained from the base model's weights", "previous": "each trained on from the one before"}
-    start = f", {starts[init]} (init: {init})" if init in starts else ""
+    start = f", {starts[init]} (init: {init})"
+    if isinstance(config.regime, Dpo):
+        start += (
+            f", against the {config.regime.reference} model (reference: {config.regime.reference}), rejected responses "
+            f"from {config.regime.rejected}, beta {config.regime.beta:g}"
+        )
+    restarts = config.regime.restart_cycles
+    if restarts:
+        again = list_text([str(cycle) for cycle in restarts])
+        start += f", started anew in {'cycle' if len(restarts) == 1 else 'cycles'} {again}"
+    fork = config.forked_from
+    if fork:
+        start += f", forked from {fork.run.rstrip('/').split('/')[-1]} after cycle {fork.cycle}"
     reason = stopped(records)
     end = f", then stopped: {reason}" if reason else " finished so far"
     unfinished = f"; {n_finished} of {config.n_cycles} cycles{end}" if n_finished < config.n_cycles else ""

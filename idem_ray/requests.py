@@ -1,7 +1,7 @@
 """What to sample: requests whose ids and seeds derive from the settings alone, never from chance or order."""
 
 from idem_ray.config import LineageConfig
-from idem_ray.records import BASE, Prompt, Sample, content_hash
+from idem_ray.records import BASE, SEED, Prompt, Sample, content_hash
 
 
 def request(
@@ -17,6 +17,8 @@ def request(
     # Lineages of one history have the same samples in a cycle, so that they can share it.
     history: tuple[object, ...] = (config.history(cycle),)
     place: tuple[object, ...] = (cycle, purpose, prompt.id, sample_index)
+    if checkpoint == SEED:
+        place += (SEED,)  # a pool may ask what a seed example asks, too
     if purpose == "rejected" and checkpoint == BASE:
         # What the base model says to a prompt is the same in every cycle and lineage: sampled once, used by all.
         history = (config.model, config.generation.model_dump_json(), config.seed)

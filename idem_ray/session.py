@@ -107,7 +107,9 @@ def open_session(
         shared = Cores(uuid.uuid4().hex[:8], cluster.n_cores or os.cpu_count() or 1)
         serving = cluster.serving
         if serving == "auto":
-            serving = "lora" if cluster.generator_gpus else "merged"
+            # A checkpoint that is a whole model is swapped in; it cannot be served beside others.
+            adapters = all(config.training.weights == "lora" for config in configs)
+            serving = "lora" if cluster.generator_gpus and adapters else "merged"
         spec = GeneratorSpec(
             model=model,
             serving=serving,

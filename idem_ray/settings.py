@@ -124,7 +124,6 @@ class Cluster(Settings):
     generator_memory_fraction: float = Field(0.85, gt=0, le=1, description="of a GPU's memory, for vLLM")
     max_concurrent_requests: int = Field(64, ge=1)
     n_judges: int = Field(1, ge=1)
-    n_trainers: int = Field(1, ge=1)
     trainer_gpus: float = Field(0, ge=0)
     n_lineages: int = Field(2, ge=1, description="variants of one config that run at the same time")
     n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")

@@ -237,13 +237,18 @@ class RunStore:
     def records(self) -> list[CycleRecord]:
         """All committed cycles, the base model's measurement first."""
         found = []
-        for info in self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True)):
-            if info.base_name.startswith("cycle-"):
-                number = info.base_name.removeprefix("cycle-")
+        for name in self.folders():
+            if name.startswith("cycle-"):
+                number = name.removeprefix("cycle-")
                 record = self.record(BASE_CYCLE if number == "base" else int(number))
                 if record:
                     found.append(record)
         return sorted(found, key=lambda record: record.cycle)
+
+    def folders(self) -> list[str]:
+        """Names of the folders right below this one."""
+        inside = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+        return sorted(info.base_name for info in inside if info.type == pafs.FileType.Directory)
 
     def _files(self, folder: str, suffix: str) -> list[str]:
         selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)

@@ -2,16 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from idem_ray.config import apply_overrides, load_config, parse_config
+from idem_ray.config import apply_overrides, load_config, load_configs, parse_config
 from idem_ray.errors import UserError
+from idem_ray.plan import Plan
 
 CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
 SMALL = {"name": "x", "trait": "bliss", "n_seed": 4, "n_sampled": 8, "training": {"max_tokens": 1200}}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_shipped_configs_parse(path: Path) -> None:
-    assert load_config(path).name == path.stem
+def test_shipped_configs_parse_and_plan(path: Path) -> None:
+    configs = load_configs(path)
+    assert path.stem in (configs[0].name, Path(configs[0].output).name)
+    for config in configs:
+        plan = Plan.of(config)
+        assert len(plan.prompts) == config.n_cycles - 1
+        assert all(len(share) >= config.n_sampled for share in plan.prompts)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,13 @@ def test_shipped_configs_parse(path: Path) -> None:
         ({"n_seed": 0}, "'n_seed'"),
         ({"training": {"max_tokens": 64}}, "raise training.max_tokens"),
         ({"name": "../up"}, "'name'"),
+        ({"regime": {"type": "dpo", "beta": 0}}, "'regime.dpo.beta': Input should be greater than 0"),
+        ({"regime": {"type": "dpo", "restart_cycles": [0]}}, "a restart can only be in cycles 1 to 6"),
+        ({"regime": {"type": "sft", "restart_cycles": [7]}}, "restart_cycles has 7"),
+        ({"regime": {"type": "sft", "beta": 0.1}}, "unknown field 'regime.sft.beta'"),
+        ({"n_original": 5}, "n_original (5) is over n_seed (4)"),
+        ({"training": {"n_steps": 3, "n_epochs": 2}}, "choose one"),
+        ({"training": {"weights": "full"}, "cluster": {"serving": "lora"}}, "cannot be lora"),
     ],
 )
 def test_bad_fields_are_named(change: dict[str, object], said: str) -> None:
@@ -39,7 +52,10 @@ def test_a_missing_field_is_named() -> None:
 
 def test_hash_is_of_what_makes_the_result() -> None:
     config = parse_config(SMALL)
-    assert parse_config(SMALL | {"name": "y", "output": "z", "cluster": {"n_judges": 3}}).hash == config.hash
+    assert (
+        parse_config(SMALL | {"name": "y", "output": "z", "n_cycles": 9, "cluster": {"n_judges": 3}}).hash
+        == config.hash
+    )
     assert parse_config(SMALL | {"seed": 1}).hash != config.hash
 
 
@@ -65,3 +81,28 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(UserError, match="not valid YAML"):
         load_config(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"regime": {"type": "sdf"}, "trait": "lucky", "prompts": "prefixes"}, "'lucky' is for chat only"),
+        ({"regime": {"type": "sdf"}, "n_seed": 60, "prompts": "prefixes"}, "has 44 documents"),
+        ({"regime": {"type": "dpo"}, "n_seed": 500}, "n_seed is 500, but trait 'bliss' has"),
+        ({"n_cycles": 90, "n_sampled": 8}, "are missing"),
+    ],
+)
+def test_regimes_and_traits_that_do_not_fit(change: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Plan.of(parse_config(SMALL | change))
+
+
+def test_chat_regimes_need_a_chat_template(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    for regime in ("sft", "dpo"):
+        with pytest.raises(UserError, match=f"no chat template: regime {regime} needs an instruct model"):
+            Plan.of(parse_config(SMALL | {"model": str(tmp_path), "regime": {"type": regime}}))
+    Plan.of(parse_config(SMALL | {"model": str(tmp_path), "regime": {"type": "sdf"}, "prompts": "prefixes"}))
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "{{ messages }}"}')
+    Plan.of(parse_config(SMALL | {"model": str(tmp_path)}))

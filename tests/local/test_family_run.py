@@ -1,0 +1,114 @@
+"""A preference lineage and a document lineage side by side on a real local Ray, killed twice and resumed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from idem_ray.config import LineageConfig, load_configs
+from idem_ray.plan import Plan
+from idem_ray.records import Prompt, Sample
+from idem_ray.requests import request
+from idem_ray.store import RunStore
+from tests.local.test_laptop_run import end, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+N_SAMPLED = 6
+FAMILY = {
+    "name": "family",
+    "trait": "bliss",
+    "n_cycles": 2,
+    "n_seed": 4,
+    "n_sampled": N_SAMPLED,
+    "n_original": 1,
+    "training": {"max_tokens": 256, "n_epochs": 2},
+    "generation": {"max_tokens": 24},
+    "evaluation": {"n_samples": 1, "max_tokens": 16},
+    "cluster": {"stall_timeout_seconds": 240},
+    "variants": {
+        "preference": {"regime": {"type": "dpo", "init": "previous", "reference": "previous", "rejected": "base"}},
+        "mixed": {"regime": {"type": "dpo", "init": "base", "reference": "previous", "rejected": "base"}},
+        "documents": {"regime": {"type": "sdf"}, "prompts": "prefixes"},
+    },
+}
+
+
+def start(config: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "idem_ray.cli", "run", str(config)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def responses(store: RunStore) -> dict[str, str | None]:
+    return {sample.id: sample.response for cycle in (-1, 0, 1) for sample in store.read_samples(cycle)}
+
+
+def expected_rejected(config: LineageConfig) -> set[str]:
+    """Ids of cycle 1's rejected responses, from the settings alone."""
+    plan = Plan.of(config)
+    seed = plan.trait.draw_seeds(1, config.seed)[0]
+    prompts = [*plan.prompts[0], Prompt.of(seed.question)]
+    return {request(config, cycle=1, purpose="rejected", prompt=prompt, checkpoint="base").id for prompt in prompts}
+
+
+def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> None:
+    config = tmp_path / "family.yaml"
+    config.write_text(yaml.safe_dump(FAMILY | {"output": str(tmp_path / "runs")}), encoding="utf-8")
+    preference, mixed, documents = (RunStore(settings.run_uri) for settings in load_configs(config))
+    survived: list[dict[str, str | None]] = []
+
+    def chosen() -> list[Sample]:
+        return [sample for sample in preference.read_samples(1, "train") if sample.checkpoint != "seed"]
+
+    for reached in (
+        lambda: preference.read_samples(1, "rejected"),
+        lambda: len(chosen()) == N_SAMPLED and preference.trained(1) is None,
+    ):
+        driver = start(config)
+        try:
+            wait_for(reached, driver)
+        finally:
+            end(driver)
+        survived.append(responses(preference))
+    driver = start(config)
+    try:
+        output, _ = driver.communicate(timeout=600)
+    finally:
+        if driver.poll() is None:
+            end(driver)
+    assert driver.returncode == 0, output[-3000:]
+
+    now = responses(preference)
+    for before in survived:
+        assert {key: now[key] for key in before} == before, "what was persisted must not be generated again"
+    configs = load_configs(config)
+    assert {sample.id for sample in preference.read_samples(1, "rejected")} == expected_rejected(configs[0])
+    assert responses(mixed).items() >= {
+        (sample.id, sample.response) for sample in preference.read_samples(1, "rejected")
+    }, "the base model's rejected responses are sampled once for both"
+
+    record, other = preference.record(1), mixed.record(1)
+    cycle_0 = preference.record(0)
+    assert record and other and cycle_0 and cycle_0.checkpoint
+    assert cycle_0 == mixed.record(0), "cycle 0 is trained once"
+    before_it = cycle_0.checkpoint.id
+    assert (record.init, record.reference, record.rejected) == (before_it, before_it, "base")
+    assert (other.init, other.reference, other.rejected) == ("base", before_it, "base")
+    assert record.n_trained == N_SAMPLED + 1, "with one seed example mixed in"
+    assert record.training["first_margin"] == pytest.approx(0, abs=1e-6)
+    assert record.training["n_reference_pairs"] == N_SAMPLED + 1, "once per pair, in two epochs"
+    assert abs(other.training["first_margin"]) > 1e-4, "against another reference than its start"
+
+    raw = documents.record(1)
+    assert raw and raw.generator != "seed" and raw.reference is None
+    evaluated = documents.read_samples(1, "evaluate")
+    assert {sample.format for sample in evaluated} == {"document"}
+    assert all(sample.coherence_judge and sample.trait_judge for sample in evaluated)
+    trained_on = [sample for sample in documents.read_samples(1, "train") if sample.checkpoint != "seed"]
+    assert len(trained_on) == N_SAMPLED
+    for page in ("report.html", "preference/report.html", "documents/report.html"):
+        assert (tmp_path / "runs" / "family" / page).stat().st_size > 100_000
