@@ -130,6 +130,9 @@ def _dpo(order: "TrainingOrder", reference: Reference) -> tuple[Any, Any]:
             if "ref" in getattr(self.model, "peft_config", {}):
                 self.model.delete_adapter("ref")  # TRL's copy of the adapter that training starts from
                 self.model.set_adapter("default")
+            # Else the Trainer takes a batch with labels for one whose loss is a sum over tokens, and would not average
+            # over accumulated batches.
+            self.model_accepts_loss_kwargs = False
             self._reference_logprobs: dict[int, tuple[float, float]] = {}
             self._margins: list[float] = []
 

@@ -146,6 +146,14 @@ def test_references_are_worked_out_once_for_several_epochs(
     assert result.last_margin is not None and result.last_margin > 1
 
 
+def test_accumulated_batches_are_averaged(session: FinetuneSession, pairs: list[TrainingRow], tmp_path: Path) -> None:
+    at_once = train(session, pairs, tmp_path / "a", None, None)
+    settings = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
+    in_parts = train(session, pairs, tmp_path / "b", None, None, settings)
+    assert in_parts.n_steps == at_once.n_steps == 2
+    assert in_parts.loss == pytest.approx(at_once.loss, rel=0.05)
+
+
 def test_full_weights_move_and_their_reference_is_the_base(
     session: FinetuneSession, pairs: list[TrainingRow], tmp_path: Path
 ) -> None:
