@@ -118,6 +118,14 @@ def fork_config(run_uri: str, cycle: int, overrides: list[str], name: str) -> Li
         if getattr(child, field) != getattr(config, field):
             why = "its adapters fit no other" if field == "model" else "its cycles were measured with it"
             raise UserError(f"A fork cannot change {field}: {parent.uri} has '{getattr(config, field)}', and {why}.")
+    before, after = config.training, child.training
+    kept = ["weights", *(["lora_rank", "lora_alpha", "lora_targets"] if child.regime.init == "previous" else [])]
+    for field in kept:
+        if getattr(before, field) != getattr(after, field):
+            raise UserError(
+                f"A fork cannot change training.{field}: it goes on from {parent.uri}'s checkpoint, which was made with "
+                f"'{getattr(before, field)}'."
+            )
     if child.n_cycles <= cycle + 1:
         raise UserError(
             f"The fork would have no cycle of its own: n_cycles is {child.n_cycles}, and it leaves after cycle "

@@ -182,6 +182,8 @@ def test_a_fork_shares_its_parents_cycles_and_prompts_no_cycle_twice(tmp_path: P
         (0, ["model=./elsewhere"], "f", "cannot change model"),
         (0, ["trait=lucky"], "f", "cannot change trait"),
         (0, ["n_cycles=1"], "f", "no cycle of its own"),
+        (0, ["training.weights=full"], "f", "cannot change training.weights"),
+        (0, ["regime.init=previous", "training.lora_rank=8"], "f", "cannot change training.lora_rank"),
         (0, [], "x", "give it another name"),
         (0, ["n_smapled=3"], "f", "did you mean 'n_sampled'"),
     ],
