@@ -70,6 +70,13 @@ class LineageConfig(Settings):
         lineage goes on."""
         return content_hash(json.dumps(self._content(), sort_keys=True))
 
+    def training_of(self, cycle: int) -> Training:
+        """The training settings of a cycle; a preference lineage's supervised cycle 0 may have a rate of its own."""
+        regime = self.regime
+        if cycle == 0 and isinstance(regime, Dpo) and regime.cycle_0_learning_rate:
+            return self.training.model_copy(update={"learning_rate": regime.cycle_0_learning_rate})
+        return self.training
+
     def history(self, cycle: int) -> str:
         """16 hexadecimal digits over what makes the cycles up to this one. Lineages that agree on it share the cycle:
         two that differ in `reference` are the same until cycle 1, where it begins to count."""
@@ -86,6 +93,7 @@ class LineageConfig(Settings):
             for name in ("prompts", "n_sampled", "n_original", "filter", "regime", "generation"):
                 del content[name]
             content["regime"] = {"type": "sdf" if isinstance(regime, Sdf) else "sft"}
+            content["training"] = self.training_of(0).model_dump(mode="json")
             if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
                 content["regime"] = {"type": "dpo", "beta": regime.beta}
                 content["generation"] = self.generation.model_dump(mode="json")

@@ -185,7 +185,7 @@ class Lineage:
             stream = sample_stream(samples, self._sampling(models.generator), self.store, self.pools, probe)
             order = TrainingOrder(
                 id=content_hash(config.hash, cycle, attempt),
-                settings=config.training,
+                settings=config.training_of(cycle),
                 n_rows=len(samples),
                 seed=int(content_hash("training", config.seed, cycle)[:7], 16),
                 beta=config.regime.beta if isinstance(config.regime, Dpo) and models.is_preference else None,

@@ -123,8 +123,8 @@ def fork_config(run_uri: str, cycle: int, overrides: list[str], name: str) -> Li
     for field in kept:
         if getattr(before, field) != getattr(after, field):
             raise UserError(
-                f"A fork cannot change training.{field}: it goes on from {parent.uri}'s checkpoint, which was made with "
-                f"'{getattr(before, field)}'."
+                f"A fork cannot change training.{field}: it goes on from a checkpoint of {parent.uri}, which was made "
+                f"with '{getattr(before, field)}'."
             )
     if child.n_cycles <= cycle + 1:
         raise UserError(

@@ -38,11 +38,20 @@ class Dpo(Settings):
 
     type: Literal["dpo"] = "dpo"
     cycle_0: Literal["dpo", "sft"] = Field("dpo", description="how the seed responses are trained on")
+    cycle_0_learning_rate: float | None = Field(
+        None, gt=0, description="of a supervised cycle 0, which takes a larger one than preferences do (None: the same)"
+    )
     init: Policy = Field("base", description="weights that a cycle's training starts from")
     reference: Policy = Field("base", description="the model that the loss compares with, pi_ref")
     rejected: Literal["base", "n-2"] = Field("base", description="the model whose responses are the rejected side")
     restart_cycles: tuple[int, ...] = Field((), description="cycles whose init and reference are the base model")
     beta: float = Field(0.1, gt=0, description="strength of the pull towards the reference")
+
+    @model_validator(mode="after")
+    def _check_cycle_0(self) -> "Dpo":
+        if self.cycle_0_learning_rate and self.cycle_0 == "dpo":
+            raise ValueError("cycle_0_learning_rate is for cycle_0: sft alone")
+        return self
 
 
 Regime = Annotated[Sft | Sdf | Dpo, Field(discriminator="type")]

@@ -79,6 +79,7 @@ def test_bad_variants_are_named(tmp_path: Path, variants: object, said: str) -> 
         ({"regime": {"type": "dpo", "beta": 0.2}}, BASE_CYCLE),
         ({"regime": {"type": "sft"}}, BASE_CYCLE),
         ({"n_seed": 5}, BASE_CYCLE),
+        ({"regime": {"type": "dpo", "cycle_0": "sft"}}, BASE_CYCLE),
         ({"training": {"learning_rate": 1e-3}}, BASE_CYCLE),
         ({"seed": 1}, None),
         ({"trait": "lucky"}, None),
@@ -96,6 +97,13 @@ def test_lineages_share_the_cycles_up_to_where_they_differ(change: dict[str, obj
             for each in (one, other)
         ]
         assert (samples[0].id == samples[1].id) == (cycle in shared)
+
+
+def test_a_supervised_cycle_0_is_shared_with_sft_lineages() -> None:
+    supervised = config(regime={"type": "dpo", "cycle_0": "sft", "cycle_0_learning_rate": 3e-4})
+    assert supervised.history(0) == config(regime={"type": "sft"}, training={"learning_rate": 3e-4}).history(0)
+    assert supervised.training_of(0).learning_rate == 3e-4
+    assert supervised.training_of(1).learning_rate == supervised.training.learning_rate
 
 
 def test_rejected_responses_of_the_base_model_are_everyones() -> None:
