@@ -107,13 +107,13 @@ def _run(works: list[_Work]) -> None:
 
         try:
             with watch:
-                _side_by_side(works, task, config.cluster.n_lineages)
+                _side_by_side(works, task, config.cluster.n_lineages, lambda: bool(watch.stalled))
         except KeyboardInterrupt:
-            if watch.stalled:
-                waited = f"{config.cluster.stall_timeout_seconds:.0f} s while waiting for {watch.stalled}"
-                raise UserError(f"No progress for {waited}; {_again(log)}.") from None
             console.print("Interrupted: the same command continues from here.")
             raise SystemExit(130) from None
+        if watch.stalled:
+            waited = f"{config.cluster.stall_timeout_seconds:.0f} s while waiting for {watch.stalled}"
+            raise UserError(f"No progress for {waited}; {_again(log)}.")
         for work in works:
             new = [record for record in work.records if record not in work.done]
             if new and work.records:
@@ -125,8 +125,11 @@ def _run(works: list[_Work]) -> None:
         _tell_failures(works, console, log)
 
 
-def _side_by_side(works: list[_Work], task: Callable[[_Work], None], n_at_once: int) -> None:
-    """Work on `n_at_once` lineages at a time; an error ends its own lineage alone, and is kept in it."""
+def _side_by_side(
+    works: list[_Work], task: Callable[[_Work], None], n_at_once: int, is_stalled: Callable[[], bool]
+) -> None:
+    """Work on `n_at_once` lineages at a time until all are through or nothing moves any more; an error ends its own
+    lineage alone, and is kept in it."""
     todo = list(works)
     lock = threading.Lock()
 
@@ -145,7 +148,7 @@ def _side_by_side(works: list[_Work], task: Callable[[_Work], None], n_at_once: 
     threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(n_at_once, len(works)))]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads):  # not one long join: the main thread takes Ctrl-C and the watch
+    while any(thread.is_alive() for thread in threads) and not is_stalled():  # a join would not hear Ctrl-C
         time.sleep(0.1)
 
 

@@ -1,6 +1,5 @@
 """What a person sees while a run works: progress bars on a terminal, lines in a log; everything else in a file."""
 
-import _thread
 import contextlib
 import os
 import sys
@@ -76,7 +75,7 @@ def stage_name(stage: StageProgress, lineage: str = "") -> str:
 
 
 class Watch:
-    """Shows a lineage's stages while they work, and ends the wait when nothing has moved for too long."""
+    """Shows the stages of lineages while they work, and notices when nothing has moved for too long."""
 
     def __init__(
         self, board: ProgressBoard, lineages: dict[str, str], console: Console, stall_timeout_seconds: float
@@ -84,7 +83,7 @@ class Watch:
         """
         Args:
             lineages: what each lineage (by its hash) is called; empty where there is only one.
-            stall_timeout_seconds: the main thread is interrupted, and `stalled` set, after so long without progress.
+            stall_timeout_seconds: after so long without progress `stalled` says what was being waited for.
         """
         self._board, self._lineages, self._console = board, lineages, console
         self._stall_timeout = stall_timeout_seconds
@@ -128,7 +127,6 @@ class Watch:
                 named = [(self._lineages[lineage], stage) for lineage, found in stages.items() for stage in found]
                 open_stages = [stage_name(stage, name) for name, stage in named if stage.n_done < stage.n_total]
                 self.stalled = ", ".join(open_stages) or "the next stage"
-                _thread.interrupt_main()
                 return
             for lineage, found in stages.items():
                 current = max((stage.cycle for stage in found), default=BASE_CYCLE)
