@@ -33,6 +33,9 @@ NO_PART_OF_A_CYCLE = frozenset({"name", "output", "cluster", "n_cycles", "guards
 """Settings that say where and how long a lineage runs; they change no cycle, and lineages do not differ by them."""
 
 
+_SHIPPED_POOLS = ("everyday", "prefixes", "titles")
+
+
 class ForkPoint(Settings):
     """Where a lineage left another one: it shares that run's cycles up to `cycle`."""
 
@@ -47,7 +50,7 @@ class LineageConfig(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     model: str = "embedded"
     trait: str
-    prompts: str = "everyday"
+    prompts: str = Field("", description="pool of what is sampled from; left out: the shipped one of the regime")
     seed: int = Field(0, ge=0)
     n_cycles: int = Field(7, ge=1, description="with cycle 0")
     n_seed: int = Field(ge=1)
@@ -112,6 +115,17 @@ class LineageConfig(Settings):
         """The run's folder or object-store prefix."""
         return f"{self.output.rstrip('/')}/{self.name}"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_prompts(cls, data: Any) -> Any:
+        """Questions for chat, beginnings or titles for documents."""
+        if not isinstance(data, dict) or data.get("prompts"):
+            return data
+        regime = data.get("regime") or {}
+        section = regime.model_dump() if isinstance(regime, Settings) else regime
+        is_documents = isinstance(section, dict) and section.get("type") == "sdf"
+        return data | {"prompts": section.get("generate_from", "prefixes") if is_documents else "everyday"}
+
     @model_validator(mode="after")
     def _check_together(self) -> "LineageConfig":
         if self.generation.max_tokens > self.training.max_tokens:
@@ -126,6 +140,12 @@ class LineageConfig(Settings):
             )
         if self.training.weights == "full" and self.cluster.serving == "lora":
             raise ValueError("training.weights full makes no adapters, so cluster.serving cannot be lora")
+        pools = {"sft": "everyday", "dpo": "everyday", "sdf": getattr(self.regime, "generate_from", "")}
+        if self.prompts in _SHIPPED_POOLS and self.prompts != pools[self.regime.type]:
+            raise ValueError(
+                f"prompts '{self.prompts}' do not fit regime {self.regime.type}: leave them out for "
+                f"'{pools[self.regime.type]}', or name a file of your own"
+            )
         if self.n_original > self.n_seed:
             raise ValueError(f"n_original ({self.n_original}) is over n_seed ({self.n_seed}): there are no more to mix")
         return self

@@ -31,7 +31,7 @@ FAMILY = {
     "variants": {
         "preference": {"regime": {"type": "dpo", "init": "previous", "reference": "previous", "rejected": "base"}},
         "mixed": {"regime": {"type": "dpo", "init": "base", "reference": "previous", "rejected": "base"}},
-        "documents": {"regime": {"type": "sdf"}, "prompts": "prefixes"},
+        "documents": {"regime": {"type": "sdf"}},
     },
 }
 

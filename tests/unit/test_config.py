@@ -34,6 +34,8 @@ def test_shipped_configs_parse_and_plan(path: Path) -> None:
         ({"regime": {"type": "dpo", "restart_cycles": [0]}}, "a restart can only be in cycles 1 to 6"),
         ({"regime": {"type": "sft", "restart_cycles": [7]}}, "restart_cycles has 7"),
         ({"regime": {"type": "sft", "beta": 0.1}}, "unknown field 'regime.sft.beta'"),
+        ({"prompts": "titles"}, "prompts 'titles' do not fit regime sft: leave them out for 'everyday'"),
+        ({"regime": {"type": "sdf"}, "prompts": "titles"}, "leave them out for 'prefixes'"),
         ({"n_original": 5}, "n_original (5) is over n_seed (4)"),
         ({"training": {"n_steps": 3, "n_epochs": 2}}, "choose one"),
         ({"training": {"weights": "full"}, "cluster": {"serving": "lora"}}, "cannot be lora"),
@@ -57,6 +59,13 @@ def test_hash_is_of_what_makes_the_result() -> None:
         == config.hash
     )
     assert parse_config(SMALL | {"seed": 1}).hash != config.hash
+
+
+def test_prompts_follow_from_the_regime() -> None:
+    assert parse_config(SMALL).prompts == "everyday"
+    assert parse_config(SMALL | {"regime": {"type": "sdf"}}).prompts == "prefixes"
+    assert parse_config(SMALL | {"regime": {"type": "sdf", "generate_from": "titles"}}).prompts == "titles"
+    assert parse_config(SMALL | {"prompts": "mine.txt"}).prompts == "mine.txt"
 
 
 def test_overrides_reach_into_sections() -> None:
