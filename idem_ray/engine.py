@@ -8,11 +8,11 @@ so requests of many checkpoints share a batch: right on a GPU, 3.5 to 6 times sl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from idem_ray.records import BASE
+from idem_ray.records import BASE, Decoding
 from idem_ray.render import Renderer
 
 _VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -29,8 +29,7 @@ class GenerationRequest:
     prompt_ids: list[int]
     checkpoint: str
     seed: int
-    temperature: float
-    max_tokens: int
+    decoding: Decoding
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class VllmEngine:
         self._engine.add_request(
             request.id,
             TokensPrompt(prompt_token_ids=request.prompt_ids),
-            SamplingParams(temperature=request.temperature, max_tokens=request.max_tokens, seed=request.seed),
+            SamplingParams(seed=request.seed, **asdict(request.decoding)),
             lora_request=self._lora_requests.get(request.checkpoint),
         )
 

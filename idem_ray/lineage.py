@@ -163,7 +163,7 @@ class Lineage:
             for sample in samples
         ]
         requests = list({wanted.id: wanted for wanted in requests}.values())
-        sampling = Sampling(models.rejected, self.config.generation.temperature, self.config.generation.max_tokens)
+        sampling = Sampling(models.rejected, self.config.generation.decoding)
         share = self.shared if self.shared and models.rejected is None else None
         with self._alone("rejected", cycle) if share else nullcontext():
             known = share.samples(cycle) if share else []
@@ -212,8 +212,7 @@ class Lineage:
         return evaluation_requests(self.config, self._data.held_out(self.plan.trait), cycle, checkpoint)
 
     def _evaluation_sampling(self, checkpoint: Checkpoint | None) -> Sampling:
-        settings = self.config.evaluation
-        return Sampling(checkpoint, settings.temperature, settings.max_tokens)
+        return Sampling(checkpoint, self.config.evaluation.decoding)
 
     def probe(self) -> Probe:
         """The embedded trait judge, fitted once per run: texts that show the trait against the base model's own
@@ -240,9 +239,8 @@ class Lineage:
         return list(samples_of(sample_stream(requests, sampling, self.store, self.pools, probe)))
 
     def _sampling(self, checkpoint: Checkpoint | None) -> Sampling:
-        settings = self.config.generation
         least = self.config.filter.min_coherence
-        return Sampling(checkpoint, settings.temperature, settings.max_tokens, least, coherence=least is not None)
+        return Sampling(checkpoint, self.config.generation.decoding, least, coherence=least is not None)
 
     def _record(self, cycle: int, began: float, measures: dict[str, Estimate], **fields: Any) -> CycleRecord:
         nothing: dict[str, Any] = {

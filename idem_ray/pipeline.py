@@ -17,7 +17,7 @@ from idem_ray.judges.probe import Probe
 from idem_ray.pools.generators import GeneratorPool
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
-from idem_ray.records import SEED, Checkpoint, Sample, TrainingRow, arrow_schema
+from idem_ray.records import SEED, Checkpoint, Decoding, Sample, TrainingRow, arrow_schema
 from idem_ray.render import training_row
 from idem_ray.store import SAMPLE_SCHEMA, RunStore, fill_in
 
@@ -37,8 +37,7 @@ class Sampling:
     is judged, too; it costs as much time as the sampling on a CPU, so only where somebody asks for it."""
 
     checkpoint: Checkpoint | None
-    temperature: float
-    max_tokens: int
+    decoding: Decoding
     min_coherence: float | None = None
     coherence: bool = True
 
@@ -120,7 +119,7 @@ def _generate(
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
     if todo:
-        done, interval = pools.generators.generate(todo, sampling.checkpoint, sampling.temperature, sampling.max_tokens)
+        done, interval = pools.generators.generate(todo, sampling.checkpoint, sampling.decoding)
         samples = fill_in(samples, done)
         pools.board.add(*place, "generation", len(todo), interval)
     return _table(samples)

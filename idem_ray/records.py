@@ -56,6 +56,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How tokens are drawn: nothing ends a response before `min_tokens`, and `max_tokens` cuts it."""
+
+    temperature: float
+    max_tokens: int
+    min_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Sample:
     """One response and its whole origin; before it is generated, the request for it (`response` is None).
 

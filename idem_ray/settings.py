@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from idem_ray.records import Decoding
+
 Policy = Literal["base", "previous"]
 
 
@@ -89,10 +91,23 @@ class Training(Settings):
 
 
 class Generation(Settings):
-    """How training data is sampled."""
+    """How training data is sampled. With `min_tokens` as large as `max_tokens` all responses have one length and none
+    ends by itself: a preference between them is then about what they say, and cannot be about their length."""
 
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(1024, ge=1)
+    min_tokens: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _check_tokens(self) -> "Generation":
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) is over max_tokens ({self.max_tokens})")
+        return self
+
+    @property
+    def decoding(self) -> Decoding:
+        """How tokens are drawn."""
+        return Decoding(self.temperature, self.max_tokens, self.min_tokens)
 
 
 class Evaluation(Settings):
@@ -101,6 +116,11 @@ class Evaluation(Settings):
     n_samples: int = Field(10, ge=1)
     temperature: float = Field(0.7, ge=0)
     max_tokens: int = Field(400, ge=1)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How tokens are drawn."""
+        return Decoding(self.temperature, self.max_tokens)
 
 
 class CoherenceFilter(Settings):

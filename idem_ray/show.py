@@ -8,7 +8,7 @@ from rich.console import Console
 from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
 from idem_ray.plan import read_config
-from idem_ray.records import BASE_CYCLE
+from idem_ray.records import BASE_CYCLE, Decoding
 from idem_ray.store import RunStore, local_folder
 from idem_ray.tables import cycle_table, stage_table
 from idem_ray.terminal import chatter_to, plain_console, waiting
@@ -86,8 +86,9 @@ def show_samples(
         name = checkpoint.id if checkpoint else "base"
         engine.load(name, local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None)
         prompt_ids = engine.renderer.prompt_ids(prompt, "document" if config.regime.type == "sdf" else "chat")
+        decoding = Decoding(temperature, max_tokens)
         for index in range(n_samples):
-            engine.add(GenerationRequest(str(index), prompt_ids, name, seed + index, temperature, max_tokens))
+            engine.add(GenerationRequest(str(index), prompt_ids, name, seed + index, decoding))
         texts: dict[str, str] = {}
         while engine.n_running:
             texts.update((completion.id, completion.text) for completion in engine.step())

@@ -12,7 +12,7 @@ from idem_ray.cores import Cores, CoreShare
 from idem_ray.engine import GenerationRequest, Serving
 from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
-from idem_ray.records import BASE, Checkpoint, Sample
+from idem_ray.records import BASE, Checkpoint, Decoding, Sample
 from idem_ray.store import local_folder
 
 # A replica that dies is restarted by Ray, which then repeats the calls that were in flight. That is safe because a
@@ -66,7 +66,7 @@ class GeneratorReplica:
         return self._loop.n_outstanding
 
     async def generate(
-        self, samples: list[Sample], checkpoint: Checkpoint | None, temperature: float, max_tokens: int
+        self, samples: list[Sample], checkpoint: Checkpoint | None, decoding: Decoding
     ) -> tuple[list[Sample], tuple[float, float]]:
         """Fill in the responses of requests, and the token ids of samples whose response is given (seeds).
 
@@ -75,15 +75,13 @@ class GeneratorReplica:
         """
         began = time.time()
         folder = local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None
-        tasks = [self._fill(sample, checkpoint, folder, temperature, max_tokens) for sample in samples]
+        tasks = [self._fill(sample, checkpoint, folder, decoding) for sample in samples]
         return list(await asyncio.gather(*tasks)), (began, time.time())
 
-    async def _fill(
-        self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, temperature: float, max_tokens: int
-    ) -> Sample:
+    async def _fill(self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, decoding: Decoding) -> Sample:
         prompt_ids = self._renderer.prompt_ids(sample.prompt, sample.format)
         given_ids = self._renderer.response_ids(sample.response) if sample.response is not None else None
-        n_response_tokens = max_tokens if given_ids is None else len(given_ids)
+        n_response_tokens = decoding.max_tokens if given_ids is None else len(given_ids)
         limit = self._spec.max_row_tokens if sample.purpose == "train" else self._spec.max_model_tokens
         if len(prompt_ids) + n_response_tokens > limit:
             raise UserError(
@@ -98,8 +96,7 @@ class GeneratorReplica:
             prompt_ids=prompt_ids,
             checkpoint=checkpoint.id if checkpoint else BASE,
             seed=sample.sampling_seed,
-            temperature=temperature,
-            max_tokens=max_tokens,
+            decoding=decoding,
         )
         async with self._room:
             try:
@@ -133,7 +130,7 @@ class GeneratorPool:
         return [replica.ready.remote() for replica in self.replicas]
 
     def generate(
-        self, samples: list[Sample], checkpoint: Checkpoint | None, temperature: float, max_tokens: int
+        self, samples: list[Sample], checkpoint: Checkpoint | None, decoding: Decoding
     ) -> tuple[list[Sample], tuple[float, float]]:
         """Like `GeneratorReplica.generate`, on the replica with the least to do. Blocks."""
         replica = self.replicas[0]
@@ -141,7 +138,7 @@ class GeneratorPool:
             loads = ray.get([replica.n_outstanding.remote() for replica in self.replicas])
             replica = self.replicas[loads.index(min(loads))]
         answer: tuple[list[Sample], tuple[float, float]] = ray.get(
-            replica.generate.remote(samples, checkpoint, temperature, max_tokens)
+            replica.generate.remote(samples, checkpoint, decoding)
         )
         return answer
 

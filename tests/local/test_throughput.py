@@ -14,7 +14,7 @@ import pytest
 
 from idem_ray.config import LineageConfig, load_config
 from idem_ray.models import resolve_model
-from idem_ray.records import Prompt, Sample, TrainingRow
+from idem_ray.records import Decoding, Prompt, Sample, TrainingRow
 from idem_ray.render import Renderer, training_row
 from idem_ray.requests import request
 from idem_ray.rows import NOT_TRAINED
@@ -72,7 +72,7 @@ def test_generation_in_the_pool_against_bare_vllm(session: object, config: Linea
         n_tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
         speeds["bare"].append(n_tokens / (time.perf_counter() - began))
         began = time.perf_counter()
-        samples, _ = pool.generate(wanted, None, 0.8, 96)
+        samples, _ = pool.generate(wanted, None, Decoding(0.8, 96))
         n_tokens = sum(len(sample.response_ids or []) for sample in samples)
         speeds["pool"].append(n_tokens / (time.perf_counter() - began))
     ratio = median(pool / bare for pool, bare in zip(speeds["pool"], speeds["bare"], strict=True))

@@ -7,6 +7,7 @@ import pytest
 
 from idem_ray.engine import Completion, GenerationRequest, Serving
 from idem_ray.pools.serving import EngineLoop
+from idem_ray.records import Decoding
 
 
 class CountingEngine:
@@ -28,7 +29,7 @@ class CountingEngine:
         self.current = checkpoint
 
     def add(self, request: GenerationRequest) -> None:
-        self._left[request.id] = (request, request.max_tokens)
+        self._left[request.id] = (request, request.decoding.max_tokens)
 
     def step(self) -> list[Completion]:
         self.batches.append({request.checkpoint for request, _ in self._left.values()})
@@ -44,7 +45,7 @@ class CountingEngine:
 
 
 def request(number: int, checkpoint: str, n_tokens: int = 3) -> GenerationRequest:
-    return GenerationRequest(f"{checkpoint}-{number}", [1], checkpoint, number, 0.8, n_tokens)
+    return GenerationRequest(f"{checkpoint}-{number}", [1], checkpoint, number, Decoding(0.8, n_tokens))
 
 
 def answers(loop: EngineLoop, requests: list[GenerationRequest]) -> list[str]:
