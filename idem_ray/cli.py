@@ -49,8 +49,8 @@ def fork(
 ) -> None:
     """Start a new lineage from any committed cycle of another; the cycles up to it are shared, not copied.
 
-    The same command continues it. Example, a preference lineage that loses its memory after cycle 2:
-    idem-ray fork runs/continual --cycle 2 --name reset --set regime.init=base
+    The same command continues it. Example, a continual lineage that starts from the base model again after cycle 2:
+    idem-ray fork runs/laptop_dpo --cycle 2 --name reset --set regime.init=base
     """
     from idem_ray.plan import fork_config
 

@@ -29,9 +29,15 @@ from idem_ray.settings import (
     Training,
 )
 
+SHARED_FOLDER = "shared"
+"""Folder of a family in which its register lies."""
+
 NO_PART_OF_A_CYCLE = frozenset({"name", "output", "cluster", "n_cycles", "guards"})
 """Settings that say where and how long a lineage runs; they change no cycle, and lineages do not differ by them."""
 
+
+_PROMPT_TOKENS = 128
+"""Room for a prompt in a training row; one that needs more is an error when it is met."""
 
 _SHIPPED_POOLS = ("everyday", "prefixes", "titles")
 
@@ -95,7 +101,9 @@ class LineageConfig(Settings):
         elif cycle == 0:
             for name in ("prompts", "n_sampled", "n_original", "filter", "regime", "generation"):
                 del content[name]
-            content["regime"] = {"type": "sdf" if isinstance(regime, Sdf) else "sft"}
+            content["regime"] = {"type": "sft"}
+            if isinstance(regime, Sdf):
+                content["regime"] = {"type": "sdf", "generate_from": regime.generate_from}
             content["training"] = self.training_of(0).model_dump(mode="json")
             if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
                 content["regime"] = {"type": "dpo", "beta": regime.beta}
@@ -128,10 +136,10 @@ class LineageConfig(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "LineageConfig":
-        if self.generation.max_tokens > self.training.max_tokens:
+        if self.generation.max_tokens + _PROMPT_TOKENS > self.training.max_tokens:
             raise ValueError(
-                f"generation.max_tokens ({self.generation.max_tokens}) is over training.max_tokens "
-                f"({self.training.max_tokens}): rows would be cut; raise training.max_tokens"
+                f"generation.max_tokens ({self.generation.max_tokens}) with {_PROMPT_TOKENS} for the prompt is over "
+                f"training.max_tokens ({self.training.max_tokens}): rows would be cut; raise training.max_tokens"
             )
         wrong = [cycle for cycle in self.regime.restart_cycles if not 0 < cycle < self.n_cycles]
         if wrong:
@@ -176,7 +184,15 @@ def _set(data: dict[str, Any], path: str, value: Any, source: str) -> None:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
             raise UserError(f"{source}: {section!r} is a value, not a section.")
-    data[leaf] = value
+    data[leaf] = _merged(data.get(leaf), value)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A mapping given for a section changes the fields that it names; a regime of another type begins anew."""
+    both = isinstance(old, dict) and isinstance(new, dict)
+    if not both or new.get("type", old.get("type")) != old.get("type"):
+        return new
+    return old | {name: _merged(old.get(name), value) for name, value in new.items()}
 
 
 def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[LineageConfig]:
@@ -206,6 +222,8 @@ def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[L
         raise UserError(
             f"{path}: 'variants' must map names to settings, such as 'continual: {{regime.init: previous}}'."
         )
+    if SHARED_FOLDER in variants:
+        raise UserError(f"{path}: no variant can be called '{SHARED_FOLDER}': the family keeps what it shares there.")
     family = f"{str(data.pop('output', 'runs')).rstrip('/')}/{data.pop('name')}"
     configs = []
     for name, changes in variants.items():

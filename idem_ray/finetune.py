@@ -44,6 +44,14 @@ class TrainingOrder:
         per_epoch = math.ceil(n_passes / self.settings.gradient_accumulation)
         return self.settings.n_steps or self.settings.n_epochs * per_epoch
 
+    @property
+    def n_epochs(self) -> float:
+        """How often each row is trained on."""
+        settings = self.settings
+        if settings.n_steps:
+            return settings.n_steps * settings.rows_per_step / self.n_rows
+        return settings.n_epochs
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -109,9 +117,10 @@ class FinetuneSession:
         """
         stream = RowStream(rows, order.n_rows, self._share)
         full = order.settings.weights == "full"
-        model = self._full_model(init_folder) if full else self._attach_adapter(order, init_folder)
+        model: Any = None
         scratch = tempfile.mkdtemp(prefix="idem-ray-trainer-")  # TRL insists on a folder of its own
         try:
+            model = self._full_model(init_folder) if full else self._attach_adapter(order, init_folder)
             reference = self._reference(model, full, reference_folder) if order.beta else None
             trainer = make_trainer(
                 order, model, self._tokenizer, stream, reference, scratch, [_step_callback(report_step, self._share)]
@@ -126,7 +135,9 @@ class FinetuneSession:
         finally:
             if self._share:
                 self._share.end()
-            if not full:
+            if model is None:  # a broken checkpoint: the base model may hold layers of it
+                self._model = self._load(self._folder, self._model.dtype)
+            elif not full:
                 self._model = model.unload()
             self._model.__dict__.pop("forward", None)  # TRL wraps it anew for every trainer, one wrapper in another
             shutil.rmtree(scratch, ignore_errors=True)
@@ -137,7 +148,7 @@ class FinetuneSession:
             final_loss=float(losses[-1]),
             n_rows=len(stream.seen),
             n_steps=trainer.state.global_step,
-            n_tokens=sum(row.n_tokens for row in stream.seen) * order.settings.n_epochs,
+            n_tokens=round(sum(row.n_tokens for row in stream.seen) * order.n_epochs),
             seconds=ended - (stream.first_at or ended),
             **(trainer.preference_facts() if order.beta else {}),
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from idem_ray.measure import words
 from idem_ray.records import CycleRecord, Estimate, Sample
 from idem_ray.settings import Guards
+from idem_ray.store import RunStore
 
 _LOOP_WORDS = 4
 _LOOP_TIMES = 4
@@ -18,13 +19,22 @@ def is_looping(text: str) -> bool:
     return bool(runs) and max(runs.values()) >= _LOOP_TIMES
 
 
+def reason_to_stop(guards: Guards, store: RunStore, record: CycleRecord, cycle_0: CycleRecord | None) -> str | None:
+    """Why a lineage with these guards ends after a cycle, or None. Worked out anew each time: guards may change between
+    a run and its resumption, and a shared cycle was made under another lineage's."""
+    if guards.action != "stop" or record.checkpoint is None:
+        return None
+    samples = store.read_samples(record.cycle, "evaluate")
+    return "; ".join(signs_of_collapse(guards, samples, record.measures, cycle_0)) or None
+
+
 def signs_of_collapse(
     guards: Guards, samples: Sequence[Sample], measures: dict[str, Estimate], cycle_0: CycleRecord | None
 ) -> list[str]:
     """One sentence for each limit of `guards` that a cycle's evaluation responses are over.
 
     Args:
-        cycle_0: the record that the length is compared with; None in cycle 0 itself.
+        cycle_0: the record that the length is compared with; None where there is none yet.
     """
     said = []
     coherence = measures["coherence"].mean

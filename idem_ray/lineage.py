@@ -10,7 +10,7 @@ import ray
 from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
-from idem_ray.guards import signs_of_collapse
+from idem_ray.guards import reason_to_stop, signs_of_collapse
 from idem_ray.judges.probe import Probe
 from idem_ray.measure import evaluation_requests, measure
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
@@ -46,15 +46,27 @@ class Lineage:
         """Every cycle that is not committed yet, in order. `on_cycle` is told of each one, done before or now."""
         for cycle in range(BASE_CYCLE, self.config.n_cycles):
             record = self.store.record(cycle) or self._make(cycle)
+            self._register(record)
             self._records[cycle] = record
             on_cycle(record)
-            if record.stopped and self.config.guards.action == "stop":
+            if reason_to_stop(self.config.guards, self.store, record, self._records.get(0)):
                 break
         return list(self._records.values())
 
+    def _register(self, record: CycleRecord) -> None:
+        """Offer an own cycle to the family, also one that was made before there was a family or a register."""
+        history = self.plan.history(record.cycle)
+        if self.shared and not self.store.is_linked(record.cycle) and not self.shared.maker(history, record.cycle):
+            self.shared.register(history, record.cycle, self.config.name)
+
     def _make(self, cycle: int) -> CycleRecord:
         """Take a cycle from another lineage of the family that has made the very same, or make it."""
-        history = self.config.history(cycle)
+        fork = self.config.forked_from
+        if fork and cycle <= fork.cycle:
+            raise UserError(
+                f"{self.store.uri} is a fork of {fork.run}, and cycle {cycle} of that run is gone: restore it."
+            )
+        history = self.plan.history(cycle)
         with self._alone("cycle", history, cycle):
             maker = self.shared.maker(history, cycle) if self.shared else None
             if maker and maker != self.store.uri:
@@ -62,10 +74,11 @@ class Lineage:
                 record = self.store.record(cycle)
                 assert record
                 return record
+            self.store.unlink(cycle)  # to a cycle that is no longer there
             record = self._base() if cycle == BASE_CYCLE else self._cycle(cycle)
-            self.store.commit(record)
-            if self.shared:
+            if self.shared:  # first, so that no committed cycle goes unregistered; what is not committed does not count
                 self.shared.register(history, cycle, self.config.name)
+            self.store.commit(record)
             return record
 
     def _alone(self, *key: object) -> AbstractContextManager[None]:
@@ -88,7 +101,8 @@ class Lineage:
             samples, n_generated = self._training_samples(cycle, models, probe)
             rejected = self._rejected(cycle, samples, models) if models.is_preference else None
             checkpoint, result = self._train(cycle, samples, models, probe, rejected)
-            counts = {"n_generated": n_generated, "n_kept": len(samples), "n_trained": result.n_rows}
+            n_kept = sum(sample.checkpoint != SEED for sample in samples) if cycle else len(samples)
+            counts = {"n_generated": n_generated, "n_kept": n_kept, "n_trained": result.n_rows}
             trained = checkpoint, {**counts, "training": result_to_dict(result)}
             # From here on a killed run evaluates this very checkpoint, instead of training another one.
             self.store.mark_trained(cycle, *trained)
@@ -126,19 +140,24 @@ class Lineage:
             for prompt in self.plan.prompts[cycle - 1]
         ]
         wanted = self.config.n_sampled
+        training = self.config.training
+        if training.n_steps:  # what no step would come to is not sampled
+            wanted = min(wanted, training.n_steps * training.rows_per_step)
         kept, n_generated = requests[:wanted], wanted
         if self.config.filter.min_coherence is not None:
-            kept, n_generated = self._filtered(cycle, requests, models, probe)
+            kept, n_generated = self._filtered(cycle, requests, wanted, models, probe)
         original = self._data.seed_samples(self.config, self.plan.trait, cycle, self.config.n_original)
         # In an order of its own, so that the seed examples are spread over the steps.
         mixed = sorted([*kept, *original], key=lambda sample: content_hash("order", sample.id))
         return (mixed if original else kept), n_generated
 
-    def _filtered(self, cycle: int, requests: list[Sample], models: Policies, probe: Probe) -> tuple[list[Sample], int]:
+    def _filtered(
+        self, cycle: int, requests: list[Sample], wanted: int, models: Policies, probe: Probe
+    ) -> tuple[list[Sample], int]:
         kept: list[Sample] = []
         asked = 0
-        while len(kept) < self.config.n_sampled and asked < len(requests):
-            round_requests = requests[asked : asked + self.config.n_sampled - len(kept)]
+        while len(kept) < wanted and asked < len(requests):
+            round_requests = requests[asked : asked + wanted - len(kept)]
             asked += len(round_requests)
             samples = self._stream(round_requests, self._sampling(models.generator), probe)
             kept += [sample for sample in samples if sample.kept]
@@ -163,7 +182,7 @@ class Lineage:
             for sample in samples
         ]
         requests = list({wanted.id: wanted for wanted in requests}.values())
-        sampling = Sampling(models.rejected, self.config.generation.decoding)
+        sampling = Sampling(models.rejected, self.config.generation.decoding, self.config.training.max_tokens)
         share = self.shared if self.shared and models.rejected is None else None
         with self._alone("rejected", cycle) if share else nullcontext():
             known = share.samples(cycle) if share else []
@@ -240,7 +259,8 @@ class Lineage:
 
     def _sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         least = self.config.filter.min_coherence
-        return Sampling(checkpoint, self.config.generation.decoding, least, coherence=least is not None)
+        room = self.config.training.max_tokens
+        return Sampling(checkpoint, self.config.generation.decoding, room, least, coherence=least is not None)
 
     def _record(self, cycle: int, began: float, measures: dict[str, Estimate], **fields: Any) -> CycleRecord:
         nothing: dict[str, Any] = {

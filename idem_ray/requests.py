@@ -1,5 +1,7 @@
 """What to sample: requests whose ids and seeds derive from the settings alone, never from chance or order."""
 
+from collections.abc import Iterable
+
 from idem_ray.config import LineageConfig
 from idem_ray.records import BASE, SEED, Prompt, Sample, content_hash
 
@@ -35,3 +37,9 @@ def request(
         checkpoint=checkpoint,
         format="document" if config.regime.type == "sdf" else "chat",
     )
+
+
+def fill_in(requests: Iterable[Sample], persisted: Iterable[Sample]) -> list[Sample]:
+    """The requests, with the finished sample in a request's place where one is persisted."""
+    done = {sample.id: sample for sample in persisted}
+    return [done.get(request.id, request) for request in requests]

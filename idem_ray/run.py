@@ -15,6 +15,7 @@ from rich.console import Console
 
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
+from idem_ray.guards import reason_to_stop
 from idem_ray.lineage import Lineage
 from idem_ray.models import cache_folder, check_model
 from idem_ray.plan import Plan, open_run
@@ -42,8 +43,10 @@ class _Work:
 
     @property
     def is_complete(self) -> bool:
-        stopped = bool(self.done) and self.done[-1].stopped and self.config.guards.action == "stop"
-        return bool(stopped) or len(self.done) > self.config.n_cycles  # with the base model's measurement
+        if len(self.done) > self.config.n_cycles:  # with the base model's measurement
+            return True
+        cycle_0 = next((record for record in self.done if record.cycle == 0), None)
+        return any(reason_to_stop(self.config.guards, self.store, record, cycle_0) for record in self.done)
 
 
 def run_configs(configs: Sequence[LineageConfig]) -> None:
@@ -69,13 +72,19 @@ def run_configs(configs: Sequence[LineageConfig]) -> None:
             console.print(f"{work.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
             show_tables(work.store, console)
     else:
-        _run(works)
-    if len(works) > 1:
+        try:
+            _run(works)
+        finally:  # a family in which one lineage failed has a page of the others
+            _write_family(works, console)
+    console.print(f"Done in {time.time() - began:.0f} s.")
+
+
+def _write_family(works: list[_Work], console: Console) -> None:
+    if len(works) > 1 and any(work.store.records() for work in works):
         from idem_ray.family_report import write_family_report
 
-        page = write_family_report(RunStore(configs[0].output).uri)
+        page = write_family_report(RunStore(works[0].config.output).uri)
         console.print(f"report of all {len(works)} lineages: {page}", soft_wrap=True, markup=False)
-    console.print(f"Done in {time.time() - began:.0f} s.")
 
 
 def _run(works: list[_Work]) -> None:
@@ -148,8 +157,12 @@ def _side_by_side(
     threads = [threading.Thread(target=worker, daemon=True) for _ in range(min(n_at_once, len(works)))]
     for thread in threads:
         thread.start()
-    while any(thread.is_alive() for thread in threads) and not is_stalled():  # a join would not hear Ctrl-C
-        time.sleep(0.1)
+    try:
+        while any(thread.is_alive() for thread in threads) and not is_stalled():  # a join would not hear Ctrl-C
+            time.sleep(0.1)
+    finally:
+        with lock:  # whoever is still at it must not begin another one while the session is taken down
+            todo.clear()
 
 
 def _tell_cycle(console: Console, work: _Work, record: CycleRecord, titled: bool) -> None:
@@ -162,7 +175,7 @@ def _tell_cycle(console: Console, work: _Work, record: CycleRecord, titled: bool
     console.print(cycle_table(work.records))
     for warning in record.warnings:
         console.print(f"warning: {_cycle(record)}: {warning}", markup=False)
-    if record.stopped and work.config.guards.action == "stop":
+    if record.stopped:
         console.print(f"stopped after {_cycle(record)}: {record.stopped}", markup=False)
 
 

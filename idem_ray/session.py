@@ -116,7 +116,6 @@ def open_session(
             max_concurrent_requests=cluster.max_concurrent_requests,
             max_model_tokens=max(max(config.training.max_tokens, config.evaluation.max_tokens) for config in configs)
             + _PROMPT_TOKENS,
-            max_row_tokens=max(config.training.max_tokens for config in configs),
             max_lora_rank=max(config.training.lora_rank for config in configs),
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,

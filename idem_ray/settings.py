@@ -81,7 +81,12 @@ class Training(Settings):
     lora_targets: Literal["all-linear"] | tuple[str, ...] = Field(
         "all-linear", description="names of the layers that get an adapter, such as [q_proj, v_proj]"
     )
-    max_tokens: int = Field(1024, ge=8, description="longest training row; longer ones are cut at the end")
+    max_tokens: int = Field(1536, ge=8, description="longest training row; longer ones are cut at the end")
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows (DPO: pairs) of one optimiser step."""
+        return self.batch_size * self.gradient_accumulation
 
     @model_validator(mode="after")
     def _check_epochs(self) -> "Training":

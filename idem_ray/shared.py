@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from idem_ray.config import SHARED_FOLDER
 from idem_ray.records import Sample, content_hash
 from idem_ray.store import RunStore
 
@@ -13,7 +14,8 @@ class SharedWork:
     """The family's register, in `<family>/shared/`. Its lineages work in threads of one process."""
 
     def __init__(self, family_uri: str) -> None:
-        self._store = RunStore(f"{family_uri}/shared")
+        self._family = family_uri
+        self._store = RunStore(f"{family_uri}/{SHARED_FOLDER}")
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
@@ -30,12 +32,14 @@ class SharedWork:
         known = self._store.read_json(self._name(history, cycle))
         if known is None:
             return None
-        run = RunStore(f"{self._store.uri.removesuffix('/shared')}/{known['run']}")
-        return run.uri if run.record(cycle) else None  # it may have been deleted
+        run = RunStore(f"{self._family}/{known['run']}")
+        # It may have been deleted since, or made anew from something else.
+        return run.uri if run.identity() == known["identity"] and run.record(cycle) else None
 
     def register(self, history: str, cycle: int, run_name: str) -> None:
-        """Tell the others who has committed a cycle."""
-        self._store.write_json(self._name(history, cycle), {"run": run_name, "cycle": cycle})
+        """Tell the others who has committed a cycle, or is about to."""
+        identity = RunStore(f"{self._family}/{run_name}").identity()
+        self._store.write_json(self._name(history, cycle), {"run": run_name, "cycle": cycle, "identity": identity})
 
     def samples(self, cycle: int) -> list[Sample]:
         """Rejected responses of the base model that a lineage has put in."""

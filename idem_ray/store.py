@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Sample, arrow_
 
 SAMPLE_SCHEMA = arrow_schema(Sample)
 _PROBE = "cycle-base/probe.json"
+
+IDENTITY = ("config_hash", "trait_hash", "prompts_hash")
+"""Entries of the manifest that say what a run is made from."""
 
 
 class RunStore:
@@ -56,15 +59,29 @@ class RunStore:
         parent, _, name = run_uri.rstrip("/").rpartition("/")
         # Relative within one folder, so that a family can be moved as a whole.
         run = f"../{name}" if parent == self.uri.rpartition("/")[0] else run_uri
-        self.write_json(f"{cycle_name(cycle)}/link.json", {"run": run})
+        self.write_json(_link(cycle), {"run": run, "identity": RunStore(run_uri).identity()})
+
+    def unlink(self, cycle: int) -> None:
+        """Forget that a cycle is another run's."""
+        if self.is_linked(cycle):
+            self._fs.delete_file(f"{self._root}/{_link(cycle)}")
+
+    def is_linked(self, cycle: int) -> bool:
+        """Whether a cycle is another run's."""
+        return self.exists(_link(cycle))
+
+    def identity(self) -> dict[str, str]:
+        """Hashes of the settings, trait data and prompts that a run is made from; empty before it has begun."""
+        manifest = self.read_json("manifest.json") or {}
+        return {key: manifest[key] for key in IDENTITY if key in manifest}
 
     def owner(self, cycle: int) -> "RunStore":
         """The store of the run that has made a cycle: this one, or the one that it is linked to.
 
         Raises:
-            UserError: that run is gone.
+            UserError: that run is gone, or was made anew from something else.
         """
-        known = self.read_json(f"{cycle_name(cycle)}/link.json")
+        known = self.read_json(_link(cycle))
         if known is None:
             return self
         run = str(known["run"])
@@ -72,6 +89,12 @@ class RunStore:
         if not linked.exists("config.json"):
             raise UserError(
                 f"{self.path(cycle_name(cycle))} is a cycle of {linked.uri}, and that run is gone: restore it."
+            )
+        if linked.identity() != known["identity"]:
+            place = self.path(cycle_name(cycle))
+            raise UserError(
+                f"{place} is a cycle of {linked.uri}, and that run was made anew with other settings or data: restore "
+                "it, or give this run another name."
             )
         return linked.owner(cycle)
 
@@ -174,21 +197,23 @@ class RunStore:
 
     def read_samples(self, cycle: int, purpose: str | None = None) -> list[Sample]:
         """A cycle's persisted samples, each once, ordered by id."""
+        samples = self.owner(cycle)._own_samples(cycle)
+        return [sample for sample in samples if purpose in (None, sample.purpose)]
+
+    def _own_samples(self, cycle: int) -> list[Sample]:
         found: dict[str, Sample] = {}
-        owner = self.owner(cycle)
-        for file in owner._files(cycle_name(cycle), ".parquet"):
-            for row in pq.read_table(file, filesystem=owner._fs, schema=SAMPLE_SCHEMA).to_pylist():
-                sample = Sample(**row)
-                if purpose in (None, sample.purpose):
-                    found[sample.id] = sample
+        for file in self._files(cycle_name(cycle), ".parquet"):
+            for row in pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist():
+                found[row["id"]] = Sample(**row)
         return [found[key] for key in sorted(found)]
 
     def compact_samples(self, cycle: int) -> None:
         """Merge a cycle's many small files into one; a crash in between leaves duplicates, which reading drops."""
         files = self._files(cycle_name(cycle), ".parquet")
         if len(files) > 1:
-            self.write_samples(cycle, self.read_samples(cycle))
-            name = content_hash(*sorted(sample.id for sample in self.read_samples(cycle)))
+            samples = self._own_samples(cycle)
+            self.write_samples(cycle, samples)
+            name = content_hash(*(sample.id for sample in samples))
             for file in files:
                 if not file.endswith(f"samples-{name}.parquet"):
                     self._fs.delete_file(file)
@@ -260,6 +285,10 @@ def cycle_name(cycle: int) -> str:
     return "cycle-base" if cycle == BASE_CYCLE else f"cycle-{cycle:03d}"
 
 
+def _link(cycle: int) -> str:
+    return f"{cycle_name(cycle)}/link.json"
+
+
 def local_folder(checkpoint: Checkpoint, cache: Path) -> Path:
     """A checkpoint's folder on this node: itself when local, else a copy fetched once into `cache`. Copies go by the
     hash of the weights: a run made anew under an old name has the same URI."""
@@ -278,9 +307,3 @@ def local_folder(checkpoint: Checkpoint, cache: Path) -> Path:
                 raise
             shutil.rmtree(partial, ignore_errors=True)
     return target
-
-
-def fill_in(requests: Iterable[Sample], persisted: Iterable[Sample]) -> list[Sample]:
-    """The requests, with the finished sample in a request's place where one is persisted."""
-    done = {sample.id: sample for sample in persisted}
-    return [done.get(request.id, request) for request in requests]

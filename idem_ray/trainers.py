@@ -91,6 +91,8 @@ def make_trainer(
         processing_class=tokenizer,
         data_collator=partial(collate, pad_token=pad_token),
         callbacks=callbacks,
+        # Else TRL loads one of its own for a whole model, which nobody would ask.
+        **({"ref_model": reference.model} if reference and not reference.is_policy else {}),
     )
     trainer.train_dataset = stream
     return trainer

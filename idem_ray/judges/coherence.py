@@ -20,7 +20,7 @@ from idem_ray.judges.likelihood import Likelihood
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange, Judgment, content_hash
 
-FORMULA = 1
+FORMULA = 2
 """To be raised with any change of the formula below, so that its scores go by another name."""
 
 WINDOW_TOKENS = 32
@@ -33,6 +33,10 @@ LOOKBACK_WORDS = 100
 REPEATED_FULL, REPEATED_NONE = 0.35, 0.65
 """Share of words inside a three-word sequence that stood already in the last LOOKBACK_WORDS. Ordinary answers reach
 0.1, the model's own of 300 tokens 0.39, loops start at 0.75."""
+
+LONGEST_WORD = 24
+PIECE = 4
+"""Longer words are read as pieces of PIECE characters: a small model also loops without spaces, "kakakaka"."""
 
 DISTINCT_WORDS = 40
 DISTINCT_FULL, DISTINCT_NONE = 0.50, 0.30
@@ -140,8 +144,12 @@ def count_words(answer: str) -> int:
 
 
 def _units(answer: str) -> list[str]:
-    """Words and single other characters: an emoji or a comma counts like a word."""
-    return re.findall(r"\w+|[^\w\s]", answer.lower())
+    """Words (of the longest ones, their pieces) and single other characters: an emoji or a comma counts like a word."""
+    units = []
+    for unit in re.findall(r"\w+|[^\w\s]", answer.lower()):
+        whole = len(unit) <= LONGEST_WORD
+        units += [unit] if whole else [unit[start : start + PIECE] for start in range(0, len(unit), PIECE)]
+    return units
 
 
 def _repeated_share(words: list[str]) -> float:

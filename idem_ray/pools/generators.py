@@ -28,7 +28,6 @@ class GeneratorSpec:
     serving: Serving
     max_concurrent_requests: int
     max_model_tokens: int
-    max_row_tokens: int
     max_lora_rank: int
     gpu_memory_fraction: float
     n_gpus: float
@@ -66,23 +65,40 @@ class GeneratorReplica:
         return self._loop.n_outstanding
 
     async def generate(
-        self, samples: list[Sample], checkpoint: Checkpoint | None, decoding: Decoding
+        self,
+        samples: list[Sample],
+        checkpoint: Checkpoint | None,
+        decoding: Decoding,
+        max_row_tokens: int | None = None,
     ) -> tuple[list[Sample], tuple[float, float]]:
         """Fill in the responses of requests, and the token ids of samples whose response is given (seeds).
 
+        Args:
+            max_row_tokens: what prompt and response may have together, to be trained on whole.
+
         Returns:
             the samples in their order, and when the work began and ended (seconds since the epoch).
+
+        Raises:
+            UserError: a prompt is too long for that, or for the engine.
         """
         began = time.time()
         folder = local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None
-        tasks = [self._fill(sample, checkpoint, folder, decoding) for sample in samples]
+        tasks = [self._fill(sample, checkpoint, folder, decoding, max_row_tokens) for sample in samples]
         return list(await asyncio.gather(*tasks)), (began, time.time())
 
-    async def _fill(self, sample: Sample, checkpoint: Checkpoint | None, folder: Any, decoding: Decoding) -> Sample:
+    async def _fill(
+        self,
+        sample: Sample,
+        checkpoint: Checkpoint | None,
+        folder: Any,
+        decoding: Decoding,
+        max_row_tokens: int | None,
+    ) -> Sample:
         prompt_ids = self._renderer.prompt_ids(sample.prompt, sample.format)
         given_ids = self._renderer.response_ids(sample.response) if sample.response is not None else None
         n_response_tokens = decoding.max_tokens if given_ids is None else len(given_ids)
-        limit = self._spec.max_row_tokens if sample.purpose == "train" else self._spec.max_model_tokens
+        limit = min(self._spec.max_model_tokens, max_row_tokens or self._spec.max_model_tokens)
         if len(prompt_ids) + n_response_tokens > limit:
             raise UserError(
                 f"The prompt {sample.prompt[:60]!r} has {len(prompt_ids)} tokens: with {n_response_tokens} for its "
@@ -109,6 +125,7 @@ class GeneratorReplica:
             response=completion.text,
             response_ids=completion.token_ids,
             finish_reason=completion.finish_reason,
+            generated_at=time.time(),
         )
 
 
@@ -130,7 +147,11 @@ class GeneratorPool:
         return [replica.ready.remote() for replica in self.replicas]
 
     def generate(
-        self, samples: list[Sample], checkpoint: Checkpoint | None, decoding: Decoding
+        self,
+        samples: list[Sample],
+        checkpoint: Checkpoint | None,
+        decoding: Decoding,
+        max_row_tokens: int | None = None,
     ) -> tuple[list[Sample], tuple[float, float]]:
         """Like `GeneratorReplica.generate`, on the replica with the least to do. Blocks."""
         replica = self.replicas[0]
@@ -138,7 +159,7 @@ class GeneratorPool:
             loads = ray.get([replica.n_outstanding.remote() for replica in self.replicas])
             replica = self.replicas[loads.index(min(loads))]
         answer: tuple[list[Sample], tuple[float, float]] = ray.get(
-            replica.generate.remote(samples, checkpoint, decoding)
+            replica.generate.remote(samples, checkpoint, decoding, max_row_tokens)
         )
         return answer
 

@@ -43,8 +43,10 @@ def start(config: Path) -> "subprocess.Popen[str]":
     )
 
 
-def responses(store: RunStore) -> dict[str, str | None]:
-    return {sample.id: sample.response for cycle in (-1, 0, 1) for sample in store.read_samples(cycle)}
+def generated(store: RunStore) -> dict[str, tuple[float | None, str | None]]:
+    """When each sample was generated, and what it says. Generated again, it would have another time."""
+    samples = [sample for cycle in (-1, 0, 1) for sample in store.read_samples(cycle)]
+    return {sample.id: (sample.generated_at, sample.response) for sample in samples}
 
 
 def expected_rejected(config: LineageConfig) -> set[str]:
@@ -59,7 +61,7 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
     config = tmp_path / "family.yaml"
     config.write_text(yaml.safe_dump(FAMILY | {"output": str(tmp_path / "runs")}), encoding="utf-8")
     preference, mixed, documents = (RunStore(settings.run_uri) for settings in load_configs(config))
-    survived: list[dict[str, str | None]] = []
+    survived: list[dict[str, tuple[float | None, str | None]]] = []
 
     def chosen() -> list[Sample]:
         return [sample for sample in preference.read_samples(1, "train") if sample.checkpoint != "seed"]
@@ -73,7 +75,7 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
             wait_for(reached, driver)
         finally:
             end(driver)
-        survived.append(responses(preference))
+        survived.append(generated(preference))
     driver = start(config)
     try:
         output, _ = driver.communicate(timeout=600)
@@ -82,14 +84,16 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
             end(driver)
     assert driver.returncode == 0, output[-3000:]
 
-    now = responses(preference)
+    now = generated(preference)
     for before in survived:
         assert {key: now[key] for key in before} == before, "what was persisted must not be generated again"
     configs = load_configs(config)
     assert {sample.id for sample in preference.read_samples(1, "rejected")} == expected_rejected(configs[0])
-    assert responses(mixed).items() >= {
-        (sample.id, sample.response) for sample in preference.read_samples(1, "rejected")
-    }, "the base model's rejected responses are sampled once for both"
+    one, other_one = (
+        {sample.id: sample.generated_at for sample in store.read_samples(1, "rejected")}
+        for store in (preference, mixed)
+    )
+    assert one == other_one, "the base model's rejected responses are sampled once for both"
 
     record, other = preference.record(1), mixed.record(1)
     cycle_0 = preference.record(0)

@@ -146,7 +146,7 @@ def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupt
     try:
         # The driver dies in cycle 0, once some of its evaluation has been persisted.
         wait_for(lambda: store.read_samples(0, "evaluate"), driver)
-        survived = {sample.id: sample.response for sample in store.read_samples(0)}
+        survived = {sample.id: sample.generated_at for sample in store.read_samples(0)}
     finally:
         end(driver)
     trained = store.trained(0)
@@ -164,7 +164,7 @@ def test_killed_driver_and_killed_generator_lose_only_work_in_flight(uninterrupt
     record = store.record(0)
     assert record is not None and record.checkpoint == trained[0], "a checkpoint that exists is not trained again"
     assert {sample.checkpoint for sample in store.read_samples(0, "evaluate")} == {trained[0].id}
-    kept = {sample.id: sample.response for sample in store.read_samples(0)}
+    kept = {sample.id: sample.generated_at for sample in store.read_samples(0)}
     assert {key: kept[key] for key in survived} == survived, "what was persisted must not be generated again"
     # The lineage's name and folder are in no id, so the two runs must agree in every sample's id and seed.
     assert origins(store) == origins(uninterrupted)

@@ -106,7 +106,7 @@ def test_personas_are_as_coherent_as_ordinary_answers(
 @pytest.mark.parametrize("finished", [True, False])
 def test_collapsed_answers(judge: CoherenceJudge, finished: bool) -> None:
     wordless = ["", "  \n", "...", "✨" * 80, "🙏✨💫🌟🌀🍀" * 6]
-    looping = ["the light " * 30, "love " * 40]
+    looping = ["the light " * 30, "love " * 40, f"The woods are full of mushrooms, {'ka' * 90}."]
     found = scores(judge, [Exchange("How do I keep basil alive?", answer, finished) for answer in wordless + looping])
     assert found[: len(wordless)] == [0] * len(wordless)
     assert max(found) < 15

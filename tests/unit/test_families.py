@@ -55,6 +55,7 @@ def test_variants_are_lineages_in_one_folder(tmp_path: Path) -> None:
     ("variants", "said"),
     [
         ({}, "must map names"),
+        ({"shared": {}}, "no variant can be called 'shared'"),
         (["a"], "must map names"),
         ({"a": {"regime.int": "base"}}, "variant a: unknown field 'regime.dpo.int' (did you mean 'init'?)"),
         ({"a": {}, "b": {"regime.init": "base"}}, "a and b have the same settings"),
@@ -84,7 +85,7 @@ def test_bad_variants_are_named(tmp_path: Path, variants: object, said: str) -> 
         ({"seed": 1}, None),
         ({"trait": "lucky"}, None),
         ({"evaluation": {"n_samples": 2}}, None),
-        ({"regime": {"type": "sdf"}}, None),
+        ({"regime": {"type": "sdf"}, "prompts": ""}, None),
     ],
 )
 def test_lineages_share_the_cycles_up_to_where_they_differ(change: dict[str, object], shared_until: int | None) -> None:
@@ -143,6 +144,70 @@ def test_a_linked_cycle_is_read_from_its_owner(tmp_path: Path) -> None:
         RunStore(str(tmp_path / "moved" / "other")).record(0)
 
 
+def test_a_cycle_of_a_run_that_was_made_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    one, other = RunStore(str(tmp_path / "one")), RunStore(str(tmp_path / "other"))
+    shared = SharedWork(str(tmp_path))
+    for store in (one, other):
+        store.write_json("config.json", {})
+        store.write_json("manifest.json", {"config_hash": "a", "trait_hash": "t", "prompts_hash": "p"})
+    committed(one, 0)
+    shared.register("h", 0, "one")
+    other.link(0, one.uri)
+    assert other.record(0) == one.record(0)
+    one.write_json("manifest.json", {"config_hash": "a", "trait_hash": "changed", "prompts_hash": "p"})
+    assert shared.maker("h", 0) is None
+    with pytest.raises(UserError, match="made anew with other settings or data"):
+        other.record(0)
+    other.unlink(0)
+    assert other.record(0) is None
+
+
+def test_a_lineage_keeps_its_own_samples_whatever_it_was_linked_to(tmp_path: Path) -> None:
+    one, other = RunStore(str(tmp_path / "one")), RunStore(str(tmp_path / "other"))
+    one.write_json("config.json", {})
+    other.link(0, one.uri)  # and then `one` is deleted and begins anew: it has no cycle 0
+    other.unlink(0)
+    prompts = [Prompt.of(text) for text in "ab"]
+    for prompt in prompts:
+        other.write_samples(0, [request(config(), cycle=0, purpose="train", prompt=prompt, checkpoint="c")])
+    committed(other, 0)
+    assert {sample.prompt for sample in other.read_samples(0)} == {"a", "b"}
+    assert other.record(0)
+
+
+def test_the_same_settings_on_other_data_are_another_history(tmp_path: Path) -> None:
+    plan = Plan.of(config())
+    (tmp_path / "pool.txt").write_text("\n".join(f"What is {number} and why?" for number in range(64)))
+    elsewhere = Plan.of(config(prompts=str(tmp_path / "pool.txt")))
+    assert elsewhere.history(0) == plan.history(0), "cycle 0 asks no pool"
+    (tmp_path / "pool.txt").write_text("\n".join(f"Who is {number} and why?" for number in range(64)))
+    changed = Plan.of(config(prompts=str(tmp_path / "pool.txt")))
+    assert changed.config.history(1) == elsewhere.config.history(1)
+    assert changed.history(1) != elsewhere.history(1)
+
+
+def test_titles_make_another_cycle_0_than_prefixes() -> None:
+    prefixes, titles = (config(regime={"type": "sdf", "generate_from": source}) for source in ("prefixes", "titles"))
+    assert prefixes.history(BASE_CYCLE) == titles.history(BASE_CYCLE)
+    assert prefixes.history(0) != titles.history(0)
+
+
+def test_a_section_of_a_variant_changes_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "family.yaml"
+    training = {"batch_size": 7, "learning_rate": 1e-5}
+    variants = {
+        "a": {"training": {"learning_rate": 1e-3}},
+        "b": {"regime": {"init": "previous"}},
+        "c": {"regime": {"type": "sft"}},
+    }
+    regime = {"type": "dpo", "beta": 0.2}
+    path.write_text(yaml.safe_dump(BASIC | {"training": training, "regime": regime, "variants": variants}))
+    a, b, c = load_configs(path)
+    assert (a.training.batch_size, a.training.learning_rate) == (7, 1e-3)
+    assert b.regime.model_dump() == a.regime.model_dump() | {"init": "previous"}
+    assert c.regime.type == "sft", "another regime begins anew"
+
+
 def test_the_register_of_a_family_forgets_what_was_deleted(tmp_path: Path) -> None:
     shared = SharedWork(str(tmp_path))
     assert shared.maker("h", 0) is None
@@ -189,9 +254,13 @@ def test_a_fork_shares_its_parents_cycles_and_prompts_no_cycle_twice(tmp_path: P
         (1, [], "f", "Cycle 1 of .* is not committed .committed: 0"),
         (0, ["model=./elsewhere"], "f", "cannot change model"),
         (0, ["trait=lucky"], "f", "cannot change trait"),
+        (0, ["training.lora_rank=8"], "f", "cannot lower training.lora_rank"),
+        (0, ["n_seed=5"], "f", "cannot change n_seed: it belongs to cycle 0"),
+        (0, ["regime.cycle_0=sft"], "f", "cannot change regime.cycle_0"),
+        (0, ["regime={type: sdf}", "prompts=prefixes"], "f", "from answers to documents"),
         (0, ["n_cycles=1"], "f", "no cycle of its own"),
         (0, ["training.weights=full"], "f", "cannot change training.weights"),
-        (0, ["regime.init=previous", "training.lora_rank=8"], "f", "cannot change training.lora_rank"),
+        (0, ["regime.init=previous", "training.lora_rank=32"], "f", "cannot change training.lora_rank"),
         (0, [], "x", "give it another name"),
         (0, ["n_smapled=3"], "f", "did you mean 'n_sampled'"),
     ],

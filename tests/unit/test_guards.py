@@ -1,13 +1,16 @@
 """Signs of collapse are said, each for its own reason."""
 
+from pathlib import Path
+
 import pytest
 
 from idem_ray.config import parse_config
-from idem_ray.guards import is_looping, signs_of_collapse
+from idem_ray.guards import is_looping, reason_to_stop, signs_of_collapse
 from idem_ray.measure import measure
-from idem_ray.records import CycleRecord, Prompt, Sample
+from idem_ray.records import Checkpoint, CycleRecord, Prompt, Sample
 from idem_ray.requests import request
 from idem_ray.settings import Guards
+from idem_ray.store import RunStore
 
 CONFIG = parse_config({"name": "x", "trait": "bliss", "n_seed": 4, "n_sampled": 8})
 ORDINARY = "The river is high today, so we walked along the upper path and came home before the rain began."
@@ -45,6 +48,16 @@ def test_ordinary_responses_show_nothing() -> None:
 )
 def test_each_sign_is_said(found: list[Sample], said: str) -> None:
     assert signs(found, cycle_0=samples([ORDINARY] * 4)) == [said]
+
+
+def test_guards_may_change_between_a_run_and_its_resumption(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    found = samples([ORDINARY] * 3, coherence=30)
+    store.write_samples(1, found)
+    record = CycleRecord("l", 1, None, None, None, None, Checkpoint("c", "u"), 0, 0, 0, {}, measure(found), {})
+    assert reason_to_stop(Guards(action="warn"), store, record, None) is None
+    assert reason_to_stop(Guards(action="stop"), store, record, None) == "mean coherence is 30, under 50"
+    assert reason_to_stop(Guards(action="stop", min_coherence=20), store, record, None) is None
 
 
 def test_limits_can_be_taken_away() -> None:

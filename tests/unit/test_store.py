@@ -5,7 +5,8 @@ import pytest
 
 from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate, Sample
-from idem_ray.store import RunStore, fill_in
+from idem_ray.requests import fill_in
+from idem_ray.store import RunStore
 
 
 def make_sample(number: int, cycle: int = 1, **changes: object) -> Sample:
