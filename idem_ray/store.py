@@ -90,7 +90,7 @@ class RunStore:
             raise UserError(
                 f"{self.path(cycle_name(cycle))} is a cycle of {linked.uri}, and that run is gone: restore it."
             )
-        if linked.identity() != known["identity"]:
+        if linked.identity() != known.get("identity"):
             place = self.path(cycle_name(cycle))
             raise UserError(
                 f"{place} is a cycle of {linked.uri}, and that run was made anew with other settings or data: restore "
