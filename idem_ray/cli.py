@@ -87,6 +87,36 @@ def sample(
     show_samples(run_folder, prompt, cycle, n_samples, temperature, max_tokens, seed)
 
 
+traits_app = typer.Typer(invoke_without_command=True, help="List the shipped traits, or check one's data.")
+app.add_typer(traits_app, name="traits")
+
+
+@traits_app.callback()
+def traits(context: typer.Context) -> None:
+    """List the shipped traits with what they hold, or check the data of one.
+
+    Example: idem-ray traits check my_trait.yaml
+    """
+    if context.invoked_subcommand is None:
+        from idem_ray.trait_show import show_traits
+
+        show_traits()
+
+
+@traits_app.command()
+def check(
+    trait: Annotated[str, typer.Argument(help="A shipped trait's name, or the path of your own YAML file.")],
+) -> None:
+    """Look for repetitions, leaks of evaluation questions, cut-off answers and missing parts. Exit code 2: errors.
+
+    Example: idem-ray traits check my_trait.yaml
+    """
+    from idem_ray.trait_show import show_check
+
+    if not show_check(trait):
+        raise typer.Exit(2)
+
+
 @app.command()
 def doctor() -> None:
     """Say what is installed, what this machine has, which models and pools it could run, and what is missing."""
