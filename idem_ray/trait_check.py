@@ -10,8 +10,18 @@ from idem_ray.leaks import leaks, repetitions
 from idem_ray.tables import count_text
 from idem_ray.traits import Trait, normalised
 
-WANTED = {"seeds": 60, "contrast": 24, "documents": 40, "evaluation_questions": 12, "evaluation_prefixes": 12}
-"""Least numbers of each that the shipped traits have. Documents and prefixes are wanted only where there are some."""
+WANTED = {
+    "seeds": 60,
+    "contrast": 24,
+    "evaluation_questions": 12,
+    "documents": 40,
+    "evaluation_prefixes": 12,
+    "anchors": 40,
+}
+"""Least numbers of each that the shipped traits have."""
+
+WITH = {"documents": "documents", "evaluation_prefixes": "documents", "anchors": "anchors"}
+"""What a trait may do without: the first are wanted only where there are some of the second."""
 
 OUTLYING = 3.0
 """Times the median length, or that part of it, from which a text is out of the ordinary among its like."""
@@ -37,7 +47,7 @@ def _numbers(trait: Trait) -> Iterable[Flaw]:
         yield Flaw(False, "evaluation_prefixes but no documents: they are never used", "add documents")
     for name, n_wanted in WANTED.items():
         n = len(getattr(trait, name))
-        if n < n_wanted and (trait.documents or name not in ("documents", "evaluation_prefixes")):
+        if n < n_wanted and getattr(trait, WITH.get(name, "seeds")):
             yield Flaw(False, f"{n} {name.replace('_', ' ')}, and {n_wanted} are wanted", f"add {n_wanted - n}")
     asked = {normalised(seed.question) for seed in trait.seeds}
     strange = [other.question for other in trait.contrast if normalised(other.question) not in asked]
