@@ -1,7 +1,7 @@
 """An audit as one self-contained HTML page: scores against labels, calibration, confusions, the worst disagreements."""
 
 from idem_ray.audit import Audit, disagreements
-from idem_ray.audit_show import figures, headline
+from idem_ray.audit_show import ABOUT_GROUPS, figures, headline
 from idem_ray.flaws import shortened
 from idem_ray.page import page_html
 from idem_ray.tables import number_text
@@ -35,7 +35,7 @@ def audit_html(found: Audit) -> str:
         name=f"Audit of {found.judge}",
         headline=headline(found),
         metric=found.metric,
-        trait=found.trait,
+        about_groups=ABOUT_GROUPS[found.metric],
         missing=found.missing,
         n_missing=found.agreement.spearman.n_missing,
         figures=figures(found),

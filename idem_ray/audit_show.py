@@ -6,8 +6,16 @@ from rich.table import Table
 from rich.text import Text
 
 from idem_ray.audit import Audit, Peer
+from idem_ray.judges import Metric
 from idem_ray.judges.agreement import Agreement, GroupScore
 from idem_ray.tables import ABSENT, count_text, estimate_text, number_text
+
+ABOUT_GROUPS: dict[Metric, str] = {
+    "trait": "A high score of another trait's seeds is a confusion. A probe was fitted on its own seeds and on the "
+    "ordinary answers, so of these it should be right.",
+    "coherence": "No persona should be marked down: all should score as ordinary answers do.",
+}
+"""How the scores of the groups are to be read."""
 
 
 def show_audit(found: Audit) -> None:
@@ -20,6 +28,7 @@ def show_audit(found: Audit) -> None:
     console.print(_pairs("agreement", figures(found)))
     console.print(calibration_table(found.agreement))
     console.print(group_table(found.groups, found.metric))
+    console.print(Text(ABOUT_GROUPS[found.metric], style="dim"))
 
 
 def headline(found: Audit) -> str:
@@ -50,7 +59,7 @@ def figures(found: Audit) -> list[tuple[str, str]]:
 
 def calibration_table(seen: Agreement) -> Table:
     """Mean judgment and mean label of the answers, by judgment."""
-    table = _table("calibration: of answers judged alike, the mean label")
+    table = _table("calibration")
     for heading in ("judged within", "answers", "mean judged", "mean label"):
         table.add_column(heading, justify="right")
     for one in seen.bins:
@@ -59,10 +68,9 @@ def calibration_table(seen: Agreement) -> Table:
     return table
 
 
-def group_table(groups: list[GroupScore], metric: str) -> Table:
+def group_table(groups: list[GroupScore], metric: Metric) -> Table:
     """The judge's scores of seed answers of each trait; the first is the one that was audited."""
-    about = "a high score of another trait is a confusion" if metric == "trait" else "no persona should be marked down"
-    table = _table(f"{metric} scores of seed answers by trait: {about}")
+    table = _table(f"{metric} scores of seeds by trait")
     for heading in ("seeds of", "answers", "mean score", "50 and more"):
         table.add_column(heading, justify="left" if heading == "seeds of" else "right")
     for group in groups:
