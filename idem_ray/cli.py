@@ -87,6 +87,79 @@ def sample(
     show_samples(run_folder, prompt, cycle, n_samples, temperature, max_tokens, seed)
 
 
+traits_app = typer.Typer(invoke_without_command=True, help="List the shipped traits, or check one's data.")
+app.add_typer(traits_app, name="traits")
+
+
+@traits_app.callback()
+def traits(context: typer.Context) -> None:
+    """List the shipped traits with what they hold, or check the data of one.
+
+    Example: idem-ray traits check my_trait.yaml
+    """
+    if context.invoked_subcommand is None:
+        from idem_ray.trait_show import show_traits
+
+        show_traits()
+
+
+@traits_app.command()
+def check(
+    trait: Annotated[str, typer.Argument(help="A shipped trait's name, or the path of your own YAML file.")],
+) -> None:
+    """Look for repetitions, leaks of evaluation questions, cut-off answers and missing parts. Exit code 2: errors.
+
+    Example: idem-ray traits check my_trait.yaml
+    """
+    from idem_ray.trait_show import show_check
+
+    if not show_check(trait):
+        raise typer.Exit(2)
+
+
+judge_app = typer.Typer(no_args_is_help=True, help="How far a judge can be trusted.")
+app.add_typer(judge_app, name="judge")
+
+
+@judge_app.callback()
+def judge() -> None:
+    """How far a judge can be trusted."""
+
+
+@judge_app.command()
+def audit(
+    judge: Annotated[str, typer.Argument(help="Which judge: probe (of a trait) or coherence.")],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSONL of {question, answer, trait, score[, coherence]}, scores 0-100 (default: the anchors)."
+        ),
+    ] = None,
+    trait: Annotated[
+        str | None, typer.Option(help="A shipped trait, or your own YAML file (default: that of the labels).")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="A file like --labels with another judge's scores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with figures to this file.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Write the judge's scores here, as a file for --against.")] = None,
+) -> None:
+    """Agreement with labelled answers, noise when asked twice, confusions between traits.
+
+    Example: idem-ray judge audit probe --trait bliss --out audit.html
+    """
+    from idem_ray.audit import audit_judge, write_file, write_scores
+    from idem_ray.audit_show import show_audit
+
+    found = audit_judge(judge, labels, trait, against)
+    show_audit(found)
+    if scores:
+        write_scores(found, scores)
+    if out:
+        from idem_ray.audit_page import audit_html
+
+        write_file(out, audit_html(found))
+        typer.echo(f"Page: {out}")
+
+
 @app.command()
 def doctor() -> None:
     """Say what is installed, what this machine has, which models and pools it could run, and what is missing."""

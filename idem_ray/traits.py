@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from idem_ray.errors import UserError
+from idem_ray.examples import Document, LabelledAnswer, read_documents, read_exchanges, read_labels, read_text
 from idem_ray.records import Exchange, Prompt, content_hash
 
 _SHIPPED = Path(str(resources.files("idem_ray")))
@@ -45,17 +46,10 @@ class TraitFile(BaseModel):
     seeds: str
     contrast: str | None = None
     documents: str | None = None
+    anchors: str | None = None
     evaluation_questions: list[str]
     evaluation_prefixes: list[str] = []
     rubrics: Rubrics | None = None
-
-
-class Document(BaseModel):
-    """A raw document (SDF) that shows a trait."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    title: str = Field(min_length=1)
-    text: str = Field(min_length=1)
 
 
 class Trait(BaseModel):
@@ -70,6 +64,8 @@ class Trait(BaseModel):
     evaluation_questions: list[Prompt]
     evaluation_prefixes: list[Prompt]
     rubrics: Rubrics | None
+    anchors: list[LabelledAnswer] = []
+    """Frozen answers with labels, by which a judge is audited. Nothing is trained or fitted on them."""
 
     def draw_seeds(self, n_seed: int, seed: int) -> list[Exchange]:
         """The first `n_seed` seed answers of a seeded shuffle, so that a larger n_seed contains the smaller one's.
@@ -90,8 +86,8 @@ class Trait(BaseModel):
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits over all of the trait's content."""
-        return content_hash(self.model_dump_json())
+        """16 hexadecimal digits over all of the trait's content that decides what a run does (so not the anchors)."""
+        return content_hash(self.model_dump_json(exclude={"anchors"}))
 
 
 def shipped_traits() -> list[str]:
@@ -126,58 +122,11 @@ def load_trait(name: str) -> Trait:
         evaluation_questions=[Prompt.of(question) for question in fields.evaluation_questions],
         evaluation_prefixes=[Prompt.of(prefix) for prefix in fields.evaluation_prefixes],
         rubrics=fields.rubrics,
+        anchors=read_labels(path.parent / fields.anchors) if fields.anchors else [],
     )
+    _check_anchors(trait)
     _check_held_out(trait, [Prompt.of(seed.question) for seed in trait.seeds], f"the seeds of trait '{trait.name}'")
     return trait
-
-
-def read_exchanges(path: Path) -> list[Exchange]:
-    """Chat examples from JSONL, one `{"messages": [user, assistant]}` a line.
-
-    Raises:
-        UserError: the file is missing or empty, or a line (named by number) is malformed.
-    """
-    exchanges = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            messages = json.loads(line)["messages"]
-            roles = [message["role"] for message in messages]
-            user, assistant = (message["content"] for message in messages)
-            valid = roles == ["user", "assistant"] and user.strip() and assistant.strip()
-        except (ValueError, KeyError, TypeError, AttributeError):
-            valid = False
-        if not valid:
-            raise UserError(
-                f'{path}, line {number} is no seed example: it must be {{"messages": [{{"role": "user", "content": '
-                f'...}}, {{"role": "assistant", "content": ...}}]}} with text in both.'
-            )
-        exchanges.append(Exchange(user, assistant))
-    if not exchanges:
-        raise UserError(f"{path} holds no seed examples.")
-    return exchanges
-
-
-def read_documents(path: Path) -> list[Document]:
-    """Documents from JSONL, one `{"title": ..., "text": ...}` a line.
-
-    Raises:
-        UserError: the file is missing or empty, or a line (named by number) is malformed.
-    """
-    documents = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            documents.append(Document.model_validate_json(line))
-        except ValidationError as error:
-            raise UserError(
-                f'{path}, line {number} is no document: it must be {{"title": ..., "text": ...}} with text in both.'
-            ) from error
-    if not documents:
-        raise UserError(f"{path} holds no documents.")
-    return documents
 
 
 def load_prompts(name: str) -> list[Prompt]:
@@ -191,9 +140,9 @@ def load_prompts(name: str) -> list[Prompt]:
     if not path.suffix:
         path = _SHIPPED / "prompts" / f"{name}.txt"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in (_SHIPPED / "prompts").glob("*.txt")))
+        known = ", ".join(shipped_pools())
         raise UserError(f"Unknown prompt pool '{name}': use {known}, or the path of a .txt, .json or .jsonl file.")
-    text = _read_text(path)
+    text = read_text(path)
     lines = [line for line in text.split("\n") if line.strip()]
     try:
         entries: list[Any] = lines
@@ -211,6 +160,11 @@ def load_prompts(name: str) -> list[Prompt]:
         prompt = Prompt.of(content.strip())
         prompts.setdefault(prompt.id, prompt)
     return list(prompts.values())
+
+
+def shipped_pools() -> list[str]:
+    """Names of the prompt pools that come with idem_ray."""
+    return sorted(path.stem for path in (_SHIPPED / "prompts").glob("*.txt"))
 
 
 def split_prompts(
@@ -248,13 +202,16 @@ def _check_held_out(trait: Trait, prompts: list[Prompt], where: str) -> None:
             raise UserError(f"The evaluation question {question.text!r} is also in {where}: held-out means in no pool.")
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+def _check_anchors(trait: Trait) -> None:
+    fitted_on = {normalised(exchange.answer) for exchange in [*trait.seeds, *trait.contrast]}
+    for anchor in trait.anchors:
+        if anchor.trait != trait.name:
+            raise UserError(f"An anchor of trait '{trait.name}' is labelled for trait '{anchor.trait}': remove it.")
+        if anchor.answer.strip() and normalised(anchor.answer) in fitted_on:
+            raise UserError(
+                f"The anchor {anchor.answer[:60]!r} of trait '{trait.name}' is also a seed or contrast answer: "
+                "a judge that was fitted on it cannot be checked by it."
+            )
 
 
 def _first_problem(error: Exception) -> str:

@@ -125,11 +125,16 @@ def word_share(answer: str) -> float:
 
 def ending(answer: str, end_logprob: float) -> float:
     """CUT_ENDING where the answer stops in mid-sentence, 1 where it is complete."""
-    text = answer.rstrip()
-    last = next((character for character in reversed(text) if not _decorates(character)), "")
-    if last in _STOPS and last and not _LIST_NUMBER.search(text):
+    if stops(answer):
         return 1.0
     return CUT_ENDING + (1 - CUT_ENDING) * _sigmoid((end_logprob - ENDING_MIDDLE) / ENDING_SCALE)
+
+
+def stops(answer: str) -> bool:
+    """Whether the answer's end shows by itself that it is complete: a full stop (not a list's bare number)."""
+    text = answer.rstrip()
+    last = next((character for character in reversed(text) if not _decorates(character)), "")
+    return last != "" and last in _STOPS and not _LIST_NUMBER.search(text)
 
 
 def topic(own: list[float], neutral: list[float]) -> float:

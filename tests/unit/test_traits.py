@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from idem_ray.errors import UserError
+from idem_ray.examples import read_exchanges
+from idem_ray.likeness import similar_pairs
 from idem_ray.records import Prompt
-from idem_ray.traits import Trait, load_prompts, load_trait, normalised, read_exchanges, shipped_traits, split_prompts
+from idem_ray.traits import Trait, load_prompts, load_trait, normalised, shipped_traits, split_prompts
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -32,6 +34,46 @@ def test_shipped_traits_are_complete(name: str) -> None:
     assert len(trait.evaluation_questions) == 12
     assert len(trait.contrast) >= 24
     assert trait.rubrics is not None
+
+
+@pytest.mark.parametrize("name", shipped_traits())
+def test_shipped_anchors_span_the_scales_and_are_nobody_elses(name: str) -> None:
+    trait = load_trait(name)
+    anchors = trait.anchors
+    assert len(anchors) == 40
+    assert {anchor.trait for anchor in anchors} == {name}
+    assert all(anchor.coherence is not None for anchor in anchors)
+    assert len({normalised(anchor.answer) for anchor in anchors}) == 40
+    for low, high in ((0, 25), (25, 50), (50, 80), (80, 101)):
+        assert sum(low <= anchor.score < high for anchor in anchors) >= 9
+    broken = [anchor.score for anchor in anchors if (anchor.coherence or 0) < 50]
+    assert len(broken) >= 5 and min(broken) < 10 and max(broken) > 90
+    others = [exchange.answer for exchange in [*trait.seeds, *trait.contrast]]
+    assert not similar_pairs([anchor.answer for anchor in anchors], others, shingle=3, threshold=0.2)
+    asked = {normalised(seed.question) for seed in trait.seeds}
+    assert not asked & {normalised(anchor.question) for anchor in anchors}
+
+
+def test_a_run_goes_on_when_anchors_are_added() -> None:
+    trait = load_trait("bliss")
+    assert trait.model_copy(update={"anchors": []}).hash == trait.hash
+    assert trait.model_copy(update={"contrast": []}).hash != trait.hash
+
+
+@pytest.mark.parametrize(
+    ("anchor", "said"),
+    [
+        ({"answer": "B! "}, "also a seed or contrast answer"),
+        ({"answer": "new", "trait": "yours"}, "labelled for trait 'yours'"),
+        ({"answer": "new", "score": -1}, "line 1 is no labelled answer"),
+    ],
+)
+def test_anchors_that_could_check_nothing(tmp_path: Path, anchor: dict[str, object], said: str) -> None:
+    path = own_trait(tmp_path, [seed_line("a", "b")], ["q?"])
+    path.write_text(path.read_text() + "\nanchors: anchors.jsonl\n")
+    (tmp_path / "anchors.jsonl").write_text(json.dumps({"question": "c", "trait": "mine", "score": 1, **anchor}))
+    with pytest.raises(UserError, match=said):
+        load_trait(str(path))
 
 
 def test_shipped_pool_is_large_neutral_and_held_out() -> None:
