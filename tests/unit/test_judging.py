@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from idem_ray.judges import Metric
+from idem_ray.judges.panel import judgments
 from idem_ray.pipeline import _keep_or_drop
-from idem_ray.pools.judges import judgments
 from idem_ray.records import SEED, Exchange, Judgment
 from tests.unit.test_store import make_sample
 
