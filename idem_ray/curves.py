@@ -137,7 +137,7 @@ def subject_text(lineages: Sequence[LineageCurves]) -> str:
 
 
 def _flatten(config: LineageConfig) -> dict[str, str]:
-    settings = config.model_dump(mode="json", exclude=NO_PART_OF_A_CYCLE)
+    settings = config.model_dump(mode="json", exclude=set(NO_PART_OF_A_CYCLE))
     fork = settings.pop("forked_from", None)
     settings["forked_from"] = f"{Path(fork['run']).name} at cycle {fork['cycle']}" if fork else None
     return _leaves(settings)

@@ -14,7 +14,7 @@ from idem_ray.guards import signs_of_collapse
 from idem_ray.judges.endpoint import EndpointSpec
 from idem_ray.judges.panel import JudgeSpec
 from idem_ray.judges.probe import Probe
-from idem_ray.measure import evaluation_requests, measure
+from idem_ray.measure import evaluation_requests, measure, missing_warnings
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
 from idem_ray.plan import Plan
 from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Sample, content_hash
@@ -26,7 +26,6 @@ from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
 
 _N_TRAINING_ATTEMPTS = 3
-_MISSING_WARNING = 0.1
 
 
 class Lineage:
@@ -84,7 +83,7 @@ class Lineage:
         """Measure the base model."""
         began = time.time()
         measures, _ = self._measure(BASE_CYCLE, None, self.judges())
-        return self._record(BASE_CYCLE, began, measures, warnings=_missing_warnings(measures))
+        return self._record(BASE_CYCLE, began, measures, warnings=missing_warnings(measures))
 
     def _cycle(self, cycle: int) -> CycleRecord:
         """Generate, filter, train, evaluate (METHOD.md, "One cycle")."""
@@ -114,7 +113,7 @@ class Lineage:
             reference=_id(models.reference) if models.is_preference else None,
             rejected=_id(models.rejected) if models.is_preference else None,
             checkpoint=checkpoint,
-            warnings=[*_missing_warnings(measures), *signs],
+            warnings=[*missing_warnings(measures), *signs],
             stopped="; ".join(signs) if stops else None,
             **facts,
         )
@@ -285,13 +284,3 @@ class Lineage:
 
 def _id(checkpoint: Checkpoint | None) -> str:
     return checkpoint.id if checkpoint else BASE
-
-
-def _missing_warnings(measures: dict[str, Estimate]) -> list[str]:
-    """A cycle with more than a tenth of its judgments missing is flagged."""
-    said = []
-    for name in ("trait", "coherence"):
-        found = measures[name]
-        if found.n_missing > _MISSING_WARNING * (found.n + found.n_missing):
-            said.append(f"{found.n_missing} of {found.n + found.n_missing} {name} judgments are missing")
-    return said

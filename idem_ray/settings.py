@@ -139,9 +139,7 @@ class EndpointJudgeSettings(Settings):
     key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     n_concurrent: int = Field(16, ge=1, description="requests under way at a time, over all judge replicas")
     timeout_seconds: float = Field(60, gt=0, description="for one reply")
-    retry_seconds: float = Field(
-        300, ge=0, description="how long a request, or an endpoint that is down, is tried again"
-    )
+    retry_seconds: float = Field(300, ge=0, description="how long what fails is tried again")
     max_calls: int | None = Field(None, ge=1, description="budget of one command; what is over it is missing")
     min_mass: float = Field(MIN_MASS, gt=0, le=1, description="least probability of the integers in a reply")
 

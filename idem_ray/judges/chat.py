@@ -147,13 +147,12 @@ class ChatEndpoint:
             self._failing_since = time.monotonic()
 
     def _ask_once(self, messages: list[Message], logprobs: bool) -> Reply:
-        options: dict[str, Any] = {"max_tokens": _N_PARSED_TOKENS}
+        asked: dict[str, Any] = {"model": self.settings.model, "messages": messages, "temperature": 0}
+        asked["max_tokens"] = N_REPLY_TOKENS if logprobs else _N_PARSED_TOKENS
         if logprobs:
-            options = {"max_tokens": N_REPLY_TOKENS, "logprobs": True, "top_logprobs": N_TOP}
+            asked |= {"logprobs": True, "top_logprobs": N_TOP}
         self.n_calls += 1
-        completion: Any = self._client.chat.completions.create(
-            model=self.settings.model, messages=messages, temperature=0, **options
-        )
+        completion: Any = self._client.chat.completions.create(**asked)
         try:
             choice = completion.choices[0]
             listed = (choice.logprobs.content if choice.logprobs else None) or []

@@ -27,7 +27,8 @@ def whole(shares: dict[int, float]) -> list[Place]:
 
 def by_digit(shares: dict[int, float]) -> list[Place]:
     """What a server that writes digits shows of it: the greedy path, with the true shares at each place."""
-    places, prefix = [], ""
+    places: list[Place] = []
+    prefix = ""
     while not places or places[-1].token != END:
         here: dict[str, float] = defaultdict(float)
         for number, share in shares.items():
