@@ -58,10 +58,13 @@ def rejudge(run_folder: str, judge: str) -> None:
     beside = RunStore(f"{store.uri}/judged/{content_hash(panel.trait.name, panel.coherence.name)}")
     beside.check_writable()
     beside.write_json("judges.json", described)
-    judged = [
-        _judge_cycle(config, record, store, beside, panel, lambda said: console.print(said, markup=False))
-        for record in records
-    ]
+    try:
+        judged = [
+            _judge_cycle(config, record, store, beside, panel, lambda said: console.print(said, markup=False))
+            for record in records
+        ]
+    finally:
+        panel.close()
     own = next((name for record in records for name in _judge_names(store, record)), "the run's own judge")
     console.print(comparison_table(records, judged))
     console.print(f"1: {own}\n2: {panel.trait.name}\nscores: {beside.uri}", soft_wrap=True, markup=False)

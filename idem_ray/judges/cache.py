@@ -70,7 +70,7 @@ class JudgmentCache:
             row = self._database.execute("select count(*) from judgments where judge = ?", (judge,)).fetchone()
         return int(row[0])
 
-    def spend(self, budget: str, limit: int | None, n: int = 1) -> bool:
+    def spend(self, budget: str, limit: int, n: int = 1) -> bool:
         """Count a call to a budget (n = -1: take it back), unless `limit` calls are spent already.
 
         Returns:
@@ -79,7 +79,7 @@ class JudgmentCache:
         with self._lock, self._telling():
             row = self._database.execute(
                 "insert into calls values (?1, ?2) on conflict (budget) do update set n = n + ?2 "
-                "where ?2 < 0 or ?3 is null or n < ?3 returning n",
+                "where ?2 < 0 or n < ?3 returning n",
                 (budget, n, limit),
             ).fetchone()
         return row is not None

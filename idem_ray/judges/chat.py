@@ -1,6 +1,7 @@
 """An OpenAI-compatible chat endpoint as judges use it: short replies with log-probabilities, asked for patiently."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ _N_PARSED_TOKENS = 16
 """Of replies that are read as text: a judge may say a little more than the number."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
+_BUDGET_WAIT_SECONDS = 0.05
 _PASSING_STATUS = frozenset({408, 409, 425, 429})
 _NO_KEY = "none"
 """Sent where no key is set: servers of one's own ask for none, but the client insists on something."""
@@ -48,12 +50,13 @@ class ChatEndpoint:
         settings: EndpointJudgeSettings,
         n_concurrent: int | None = None,
         spend: Callable[[int], bool] = lambda n: True,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         """
         Args:
             n_concurrent: requests under way at a time (None: what the settings say).
             spend: counts calls to the budget (-1: takes one back), and says no when it is used up.
+            sleep: waits for so many seconds (None: until then, or until the endpoint is closed).
         """
         import openai
 
@@ -65,7 +68,9 @@ class ChatEndpoint:
         self._client = openai.OpenAI(
             base_url=settings.url, api_key=self._key, timeout=settings.timeout_seconds, max_retries=0
         )
-        self._spend, self._sleep = spend, sleep
+        self._closed = threading.Event()
+        self._spend, self._sleep = spend, sleep or self._closed.wait
+        self._budget, self._n_under_way = threading.Lock(), 0
         self._failing_since: float | None = None
 
     @property
@@ -120,27 +125,44 @@ class ChatEndpoint:
             raise Unanswered(self._reason(error)) from None
 
     def close(self) -> None:
-        self.threads.shutdown(cancel_futures=True)
+        """Give up what is under way: nobody waits for it any more."""
+        self._closed.set()
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _ask_within_budget(self, messages: list[Message], logprobs: bool) -> Reply:
-        import openai
-
-        if not self._spend(1):
-            raise Unanswered(f"the judge's budget of {self.settings.max_calls} calls is used up")
+        self._reserve()
+        n_spent = 1
         try:
             reply = self._ask_once(messages, logprobs)
-        except openai.APIConnectionError as error:
-            if not isinstance(error, openai.APITimeoutError):
-                self._spend(-1)  # nothing was asked
-            self._note_failure()
-            raise
         except Exception as error:
+            n_spent = 0 if _reached_nobody(error) else 1
             if _may_pass(error):
                 self._note_failure()
             raise
+        finally:
+            with self._budget:
+                if not n_spent:
+                    self._spend(-1)
+                self._n_under_way -= 1
         self._failing_since = None
         return reply
+
+    def _reserve(self) -> None:
+        """Take a call from the budget. While it is used up by calls that are still under way, wait for them: those
+        that reach nobody give theirs back.
+
+        Raises:
+            Unanswered: the budget is used up.
+        """
+        while True:
+            with self._budget:
+                if self._spend(1):
+                    self._n_under_way += 1
+                    return
+                if not self._n_under_way:
+                    raise Unanswered(f"the judge's budget of {self.settings.max_calls} calls is used up")
+            time.sleep(_BUDGET_WAIT_SECONDS)
 
     def _note_failure(self) -> None:
         if self._failing_since is None:
@@ -173,7 +195,9 @@ class ChatEndpoint:
         limit = self.settings.retry_seconds
         told = _retry_after(state.outcome.exception() if state.outcome else None)
         failing = time.monotonic() - self._failing_since if self._failing_since is not None else 0.0
-        return (state.seconds_since_start or 0.0) >= limit or failing >= limit or (told or 0.0) > limit
+        if self._closed.is_set() or (told or 0.0) > limit:
+            return True
+        return (state.seconds_since_start or 0.0) >= limit or failing >= limit
 
     def _told(self, error: Exception) -> UserError:
         """What a user can do about a failed check."""
@@ -243,6 +267,13 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, openai.APIStatusError):
         return error.status_code in _PASSING_STATUS or error.status_code >= 500
     return isinstance(error, openai.APIConnectionError)
+
+
+def _reached_nobody(error: Exception) -> bool:
+    """Whether no connection was made: such a call costs nothing. One that was cut off later may have been taken."""
+    import httpx
+
+    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
 
 
 def _retry_after(error: BaseException | None) -> float | None:

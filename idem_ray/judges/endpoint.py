@@ -88,6 +88,10 @@ class EndpointJudge:
         known |= zip(wanted, self._endpoint.threads.map(self._ask, wanted), strict=True)
         return [known[exchange] for exchange in exchanges]
 
+    def close(self) -> None:
+        """Give up what is being asked, here and by the other judge on the same client."""
+        self._endpoint.close()
+
     def _ask(self, exchange: Exchange) -> Judgment:
         try:
             reply = self._endpoint.ask(messages(self._rubric, exchange), self._spec.logprobs)
@@ -118,7 +122,7 @@ def endpoint_judges(
     endpoint = ChatEndpoint(
         spec.settings,
         max(1, spec.settings.n_concurrent // n_replicas),
-        lambda n: cache.spend(spec.budget, spec.settings.max_calls, n),
+        lambda n: spec.settings.max_calls is None or cache.spend(spec.budget, spec.settings.max_calls, n),
     )
     if spec.keyed and not endpoint.has_key:
         raise UserError(

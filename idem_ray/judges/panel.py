@@ -16,11 +16,13 @@ JudgeSpec = Probe | EndpointSpec
 
 @dataclass(frozen=True)
 class Panel:
-    """A trait judge and a coherence judge. `as_read`: what the coherence judge is shown of a sample."""
+    """A trait judge and a coherence judge. `as_read`: what the coherence judge is shown of a sample; `close` gives up
+    what is still being asked."""
 
     trait: Judge
     coherence: Judge
     as_read: Callable[[Sample], Exchange]
+    close: Callable[[], None] = lambda: None
 
     @staticmethod
     def embedded(probe: Probe, coherence: CoherenceJudge) -> "Panel":
@@ -30,7 +32,8 @@ class Panel:
     @staticmethod
     def endpoint(spec: EndpointSpec, n_replicas: int = 1) -> "Panel":
         """A language model with the trait's two rubrics; `n_replicas` share its limit of requests."""
-        return Panel(*endpoint_judges(spec, n_replicas), _as_it_is)
+        trait, coherence = endpoint_judges(spec, n_replicas)
+        return Panel(trait, coherence, _as_it_is, trait.close)
 
     def judge(self, samples: Sequence[Sample], coherence: bool = True) -> list[Sample]:
         """The samples with their scores: for the trait and, where it is asked for, for coherence."""

@@ -23,7 +23,8 @@ from idem_ray.traits import load_trait, shipped_traits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-N_JUDGMENTS = 200
+N_JUDGMENTS, N_CONCURRENT = 200, 8
+MOST_CALLS = N_JUDGMENTS + N_CONCURRENT
 MODEL = "judge"
 
 
@@ -110,7 +111,7 @@ def exchanges() -> list[Exchange]:
 def test_none_lost_and_none_asked_twice(server: Server, tmp_path: Path) -> None:
     # The small model spreads its first token widely: about 0.3 of the probability is on digits.
     settings = EndpointJudgeSettings(
-        url=server.url, model=MODEL, min_mass=0.01, n_concurrent=8, retry_seconds=500, max_calls=N_JUDGMENTS
+        url=server.url, model=MODEL, min_mass=0.01, n_concurrent=N_CONCURRENT, retry_seconds=500, max_calls=MOST_CALLS
     )
     spec = EndpointSpec.checked(settings, load_trait("bliss"))
     assert spec.logprobs
@@ -142,8 +143,9 @@ def test_none_lost_and_none_asked_twice(server: Server, tmp_path: Path) -> None:
         f"scores {min(scores):.1f} to {max(scores):.1f}"
     )
     assert len(found) == N_JUDGMENTS and not missing
-    # The budget is as many calls as judgments: with one asked twice, another would be missing.
-    assert cache.spent(spec.budget) == cache.count(judge.name) == N_JUDGMENTS
+    # A reply is asked for once: beyond one call for each judgment there are only those that the killed server cut off.
+    assert cache.count(judge.name) == N_JUDGMENTS
+    assert N_JUDGMENTS <= cache.spent(spec.budget) <= MOST_CALLS
     check_nothing_is_asked_again(spec, asked, found, cache)
 
 
@@ -151,9 +153,10 @@ def check_nothing_is_asked_again(
     spec: EndpointSpec, asked: list[Exchange], found: list[Judgment], cache: JudgmentCache
 ) -> None:
     """A new judge, as in a run of tomorrow, has all answers from the cache."""
+    n_calls = cache.spent(spec.budget)
     again: EndpointJudge = endpoint_judges(spec, cache=cache)[0]
     assert again.judge(asked) == found
-    assert cache.spent(spec.budget) == N_JUDGMENTS
+    assert cache.spent(spec.budget) == n_calls
 
 
 def wait_until(condition: Callable[[], bool], working: threading.Thread, seconds: float = 400) -> None:

@@ -1,6 +1,7 @@
 """Judges behind a chat endpoint: scores, patience, budget, cache, and what is said where it cannot work."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from idem_ray.judges.endpoint import EndpointJudge, EndpointSpec, endpoint_judge
 from idem_ray.judges.panel import Panel
 from idem_ray.judges.scoring import WORDS
 from idem_ray.plan import Plan
-from idem_ray.records import Exchange
+from idem_ray.records import Exchange, Judgment
 from idem_ray.settings import EndpointJudgeSettings
 from idem_ray.traits import load_trait
 from tests.unit.fake_endpoint import Answer, Reply, completion, failure, serving
@@ -139,6 +140,18 @@ def test_an_endpoint_that_stays_down_is_given_up_once_for_all() -> None:
     assert all(judgment.missing and "HTTP 503" in judgment.missing for judgment in found)
 
 
+def test_a_closed_endpoint_gives_up_what_is_under_way() -> None:
+    judge = trait_judge("http://127.0.0.1:9/v1", retry_seconds=600)
+    found: list[Judgment] = []
+    working = threading.Thread(target=lambda: found.extend(judge.judge(exchanges(2))), daemon=True)
+    working.start()
+    time.sleep(0.3)
+    assert working.is_alive()
+    judge.close()
+    working.join(timeout=5)
+    assert [judgment.score for judgment in found] == [None, None]
+
+
 def test_a_slow_reply_is_missing_and_says_so() -> None:
     def slow(asked: dict[str, Any], number: int) -> Reply:
         time.sleep(0.6)
@@ -248,7 +261,7 @@ def test_a_panel_fills_in_the_samples() -> None:
 def test_the_cache_survives_and_counts(tmp_path: Path) -> None:
     file = tmp_path / "some" / "judgments.sqlite"
     with serving(lambda asked, number: completion("50")) as endpoint:
-        judge = endpoint_judges(spec_for(endpoint.url), cache=JudgmentCache(file))[0]
+        judge = endpoint_judges(spec_for(endpoint.url, max_calls=9), cache=JudgmentCache(file))[0]
         judge.judge(exchanges(2))
     again = JudgmentCache(file)
     assert again.count(judge.name) == 2 and again.spent("b") == 2

@@ -82,7 +82,7 @@ def test_scores_stand_beside_the_runs_own(tmp_path: Path, capsys: pytest.Capture
     assert [record.cycle for record in beside.records()] == [-1, 0]
     assert beside.records()[1].measures["trait"].mean == 60
     assert [(s.trait_score, s.coherence_score) for s in beside.read_samples(0)] == [(60.0, 80.0)] * 4
-    judges = beside.read_json("judges.json")
+    judges = beside.read_json("judges.json") or {}
     assert judges["trait_judge"] == beside.read_samples(0)[0].trait_judge
     row = next(line for line in shown.splitlines() if line.strip().startswith("0 ")).split()
     assert [part for part in row if not set("[]") & set(part)] == ["0", "10.0", "60.0", "90.0", "80.0"]
