@@ -206,7 +206,7 @@ def _missing_text(records: Iterable[CycleRecord], whose: str = "") -> str:
     said = [
         f"{estimate.n_missing} of {name}{whose} in "
         + ("the base model" if record.cycle < 0 else f"cycle {record.cycle}")
-        + (f" (mean {bounds_text(name, estimate)}, whatever they were)" if name in SCORES else "")
+        + (f" (mean {bounds_text(name, estimate)} at worst and best)" if name in SCORES else "")
         for record in by_cycle(records)
         for name, estimate in record.measures.items()
         if estimate.n_missing

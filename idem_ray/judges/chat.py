@@ -271,9 +271,8 @@ def _may_pass(error: BaseException) -> bool:
 
 def _reached_nobody(error: Exception) -> bool:
     """Whether no connection was made: such a call costs nothing. One that was cut off later may have been taken."""
-    import httpx
-
-    return isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+    # By name: which HTTP library the client is built on changes with its version (httpx, httpx2).
+    return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
 
 
 def _retry_after(error: BaseException | None) -> float | None:

@@ -71,12 +71,7 @@ def test_order_is_kept_and_requests_are_limited_in_number() -> None:
 
 
 def test_nothing_is_asked_twice_but_what_failed() -> None:
-    answers: list[Reply] = [failure(400)]
-
-    def answer(asked: dict[str, Any], number: int) -> Reply:
-        return answers.pop() if answers else completion("50")
-
-    with serving(answer) as endpoint:
+    with serving(lambda asked, number: failure(400) if number == 1 else completion("50")) as endpoint:
         first = trait_judge(endpoint.url).judge([*exchanges(3), *exchanges(3)])
         assert len(endpoint.asked) == 3
         assert [judgment.score for judgment in first].count(None) == 2  # one exchange, which stands there twice
