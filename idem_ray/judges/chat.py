@@ -50,7 +50,7 @@ class ChatEndpoint:
         settings: EndpointJudgeSettings,
         n_concurrent: int | None = None,
         spend: Callable[[int], bool] = lambda n: True,
-        sleep: Callable[[float], object] | None = None,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """
         Args:
@@ -69,7 +69,7 @@ class ChatEndpoint:
             base_url=settings.url, api_key=self._key, timeout=settings.timeout_seconds, max_retries=0
         )
         self._closed = threading.Event()
-        self._spend, self._sleep = spend, sleep or self._closed.wait
+        self._spend, self._sleep = spend, sleep or self._wait_or_close
         self._budget, self._n_under_way = threading.Lock(), 0
         self._failing_since: float | None = None
 
@@ -163,6 +163,9 @@ class ChatEndpoint:
                 if not self._n_under_way:
                     raise Unanswered(f"the judge's budget of {self.settings.max_calls} calls is used up")
             time.sleep(_BUDGET_WAIT_SECONDS)
+
+    def _wait_or_close(self, seconds: float) -> None:
+        self._closed.wait(seconds)
 
     def _note_failure(self) -> None:
         if self._failing_since is None:
