@@ -69,6 +69,21 @@ def report(run_folder: RunFolder) -> None:
 
 
 @app.command()
+def rejudge(
+    run_folder: RunFolder,
+    judge: Annotated[str, typer.Option(help="'probe', or the YAML file of a judge's settings.")],
+) -> None:
+    """Score a run's evaluation samples with another judge, beside its own scores; nothing is generated.
+
+    Example: idem-ray rejudge runs/laptop_sft --judge judge.yaml, where judge.yaml holds
+    {type: endpoint, url: "http://localhost:8000/v1", model: my-model}
+    """
+    from idem_ray.rejudge import rejudge
+
+    rejudge(run_folder, judge)
+
+
+@app.command()
 def sample(
     run_folder: RunFolder,
     prompt: Annotated[str, typer.Argument(help="What to say to the model.")],

@@ -7,14 +7,15 @@ Two kinds of settings are kept apart: what makes the result, which is hashed, an
 import copy
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, content_hash
 from idem_ray.settings import (
+    JUDGE_SETTINGS,
     REGIME_SETTINGS,
     Cluster,
     CoherenceFilter,
@@ -22,6 +23,8 @@ from idem_ray.settings import (
     Evaluation,
     Generation,
     Guards,
+    JudgeSettings,
+    ProbeJudgeSettings,
     Regime,
     Sdf,
     Settings,
@@ -68,7 +71,7 @@ class LineageConfig(Settings):
     evaluation: Evaluation = Evaluation()
     filter: CoherenceFilter = CoherenceFilter()
     guards: Guards = Guards()
-    judge: Literal["probe"] = "probe"
+    judge: JudgeSettings = ProbeJudgeSettings()
     forked_from: ForkPoint | None = None
     output: str = "runs"
     cluster: Cluster = Cluster()
@@ -113,7 +116,7 @@ class LineageConfig(Settings):
         return content_hash(cycle if cycle <= 0 else "later", json.dumps(content, sort_keys=True))
 
     def _content(self) -> dict[str, Any]:
-        content = self.model_dump(mode="json", exclude=set(NO_PART_OF_A_CYCLE))
+        content = self.model_dump(mode="json", exclude=set(NO_PART_OF_A_CYCLE)) | {"judge": self.judge.identity}
         if self.forked_from:
             del content["forked_from"]["run"]  # a run may be moved
         return content
@@ -133,6 +136,12 @@ class LineageConfig(Settings):
         section = regime.model_dump() if isinstance(regime, Settings) else regime
         is_documents = isinstance(section, dict) and section.get("type") == "sdf"
         return data | {"prompts": section.get("generate_from", "prefixes") if is_documents else "everyday"}
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _name_is_enough(cls, judge: Any) -> Any:
+        """`judge: probe` is short for a section with the type alone."""
+        return {"type": judge} if isinstance(judge, str) else judge
 
     @model_validator(mode="after")
     def _check_together(self) -> "LineageConfig":
@@ -287,9 +296,10 @@ def _nearest(word: str, place: tuple[Any, ...], top_level: set[str]) -> str | No
 
     choices = set(top_level)
     if len(place) > 1:
-        section = LineageConfig.model_fields[str(place[0])].annotation
-        choices = set(getattr(section, "model_fields", {}))
-        if place[0] == "regime":
-            choices = {name for settings in REGIME_SETTINGS.values() for name in settings.model_fields}
+        annotation = LineageConfig.model_fields[str(place[0])].annotation
+        choices = set(getattr(annotation, "model_fields", {}))
+        for section, kinds in (("regime", REGIME_SETTINGS), ("judge", JUDGE_SETTINGS)):
+            if place[0] == section:
+                choices = {name for settings in kinds.values() for name in settings.model_fields}
     matches = difflib.get_close_matches(word, sorted(choices), n=1)
     return matches[0] if matches else None

@@ -11,8 +11,10 @@ from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
 from idem_ray.guards import reason_to_stop, signs_of_collapse
+from idem_ray.judges.endpoint import EndpointSpec
+from idem_ray.judges.panel import JudgeSpec
 from idem_ray.judges.probe import Probe
-from idem_ray.measure import evaluation_requests, measure
+from idem_ray.measure import evaluation_requests, measure, missing_warnings
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
 from idem_ray.plan import Plan
 from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Sample, content_hash
@@ -24,21 +26,27 @@ from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
 
 _N_TRAINING_ATTEMPTS = 3
-_MISSING_WARNING = 0.1
 
 
 class Lineage:
     """One lineage at work."""
 
     def __init__(
-        self, plan: Plan, store: RunStore, pools: Pools, finetuner: Finetuner, shared: SharedWork | None = None
+        self,
+        plan: Plan,
+        store: RunStore,
+        pools: Pools,
+        finetuner: Finetuner,
+        shared: SharedWork | None = None,
+        endpoint: EndpointSpec | None = None,
     ) -> None:
         """
         Args:
             shared: of the family that the lineage belongs to.
+            endpoint: what judges (None: the embedded judges).
         """
         self.plan, self.config, self.store = plan, plan.config, store
-        self.pools, self.finetuner, self.shared = pools, finetuner, shared
+        self.pools, self.finetuner, self.shared, self.endpoint = pools, finetuner, shared, endpoint
         self._data = data_of(plan.config.regime)
         self._records: dict[int, CycleRecord] = {}
 
@@ -87,27 +95,27 @@ class Lineage:
     def _base(self) -> CycleRecord:
         """Measure the base model."""
         began = time.time()
-        measures, _ = self._measure(BASE_CYCLE, None, self.probe())
-        return self._record(BASE_CYCLE, began, measures, warnings=_missing_warnings(measures))
+        measures, _ = self._measure(BASE_CYCLE, None, self.judges())
+        return self._record(BASE_CYCLE, began, measures, warnings=missing_warnings(measures))
 
     def _cycle(self, cycle: int) -> CycleRecord:
         """Generate, filter, train, evaluate (METHOD.md, "One cycle")."""
         began = time.time()
-        probe = self.probe()
+        judges = self.judges()
         checkpoints = {number: record.checkpoint for number, record in self._records.items()}
         models = policies(self.config.regime, cycle, checkpoints)
         trained = self.store.trained(cycle)
         if trained is None:
-            samples, n_generated = self._training_samples(cycle, models, probe)
+            samples, n_generated = self._training_samples(cycle, models, judges)
             rejected = self._rejected(cycle, samples, models) if models.is_preference else None
-            checkpoint, result = self._train(cycle, samples, models, probe, rejected)
+            checkpoint, result = self._train(cycle, samples, models, judges, rejected)
             n_kept = sum(sample.checkpoint != SEED for sample in samples) if cycle else len(samples)
             counts = {"n_generated": n_generated, "n_kept": n_kept, "n_trained": result.n_rows}
             trained = checkpoint, {**counts, "training": result_to_dict(result)}
             # From here on a killed run evaluates this very checkpoint, instead of training another one.
             self.store.mark_trained(cycle, *trained)
         checkpoint, facts = trained
-        measures, samples = self._measure(cycle, checkpoint, probe)
+        measures, samples = self._measure(cycle, checkpoint, judges)
         signs = signs_of_collapse(self.config.guards, samples, measures, self._records.get(0))
         stops = bool(signs) and self.config.guards.action == "stop"
         return self._record(
@@ -119,12 +127,12 @@ class Lineage:
             reference=_id(models.reference) if models.is_preference else None,
             rejected=_id(models.rejected) if models.is_preference else None,
             checkpoint=checkpoint,
-            warnings=[*_missing_warnings(measures), *signs],
+            warnings=[*missing_warnings(measures), *signs],
             stopped="; ".join(signs) if stops else None,
             **facts,
         )
 
-    def _training_samples(self, cycle: int, models: Policies, probe: Probe) -> tuple[list[Sample], int]:
+    def _training_samples(self, cycle: int, models: Policies, judges: JudgeSpec) -> tuple[list[Sample], int]:
         """The requests of a cycle's training samples, in training order, and how many are generated in all. With a
         filter they are generated here, round by round, until enough are kept; without one, while training runs."""
         if cycle == 0:
@@ -145,21 +153,21 @@ class Lineage:
             wanted = min(wanted, training.n_steps * training.rows_per_step)
         kept, n_generated = requests[:wanted], wanted
         if self.config.filter.min_coherence is not None:
-            kept, n_generated = self._filtered(cycle, requests, wanted, models, probe)
+            kept, n_generated = self._filtered(cycle, requests, wanted, models, judges)
         original = self._data.seed_samples(self.config, self.plan.trait, cycle, self.config.n_original)
         # In an order of its own, so that the seed examples are spread over the steps.
         mixed = sorted([*kept, *original], key=lambda sample: content_hash("order", sample.id))
         return (mixed if original else kept), n_generated
 
     def _filtered(
-        self, cycle: int, requests: list[Sample], wanted: int, models: Policies, probe: Probe
+        self, cycle: int, requests: list[Sample], wanted: int, models: Policies, judges: JudgeSpec
     ) -> tuple[list[Sample], int]:
         kept: list[Sample] = []
         asked = 0
         while len(kept) < wanted and asked < len(requests):
             round_requests = requests[asked : asked + wanted - len(kept)]
             asked += len(round_requests)
-            samples = self._stream(round_requests, self._sampling(models.generator), probe)
+            samples = self._stream(round_requests, self._sampling(models.generator), judges)
             kept += [sample for sample in samples if sample.kept]
         if not kept:
             raise UserError(
@@ -194,14 +202,16 @@ class Lineage:
         return {(sample.prompt_id, sample.sample_index): sample.response_ids or [] for sample in found}
 
     def _train(
-        self, cycle: int, samples: list[Sample], models: Policies, probe: Probe, rejected: RejectedIds | None
+        self, cycle: int, samples: list[Sample], models: Policies, judges: JudgeSpec, rejected: RejectedIds | None
     ) -> tuple[Checkpoint, TrainingResult]:
         config = self.config
         if self.finetuner.n_orders():
             # The worker is at another lineage's cycle, and would pull this one's samples only after it.
-            self._stream(samples, self._sampling(models.generator), probe)
+            self._stream(samples, self._sampling(models.generator), self._training_judges(judges))
         for attempt in range(1, _N_TRAINING_ATTEMPTS + 1):
-            stream = sample_stream(samples, self._sampling(models.generator), self.store, self.pools, probe)
+            stream = sample_stream(
+                samples, self._sampling(models.generator), self.store, self.pools, self._training_judges(judges)
+            )
             order = TrainingOrder(
                 id=content_hash(config.hash, cycle, attempt),
                 settings=config.training_of(cycle),
@@ -221,10 +231,10 @@ class Lineage:
         raise AssertionError("unreachable")
 
     def _measure(
-        self, cycle: int, checkpoint: Checkpoint | None, probe: Probe
+        self, cycle: int, checkpoint: Checkpoint | None, judges: JudgeSpec
     ) -> tuple[dict[str, Estimate], list[Sample]]:
         requests = self._evaluation_requests(cycle, _id(checkpoint))
-        samples = self._stream(requests, self._evaluation_sampling(checkpoint), probe)
+        samples = self._stream(requests, self._evaluation_sampling(checkpoint), judges)
         return measure(samples, self.config.seed), samples
 
     def _evaluation_requests(self, cycle: int, checkpoint: str) -> list[Sample]:
@@ -232,6 +242,15 @@ class Lineage:
 
     def _evaluation_sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         return Sampling(checkpoint, self.config.evaluation.decoding)
+
+    def judges(self) -> JudgeSpec:
+        """What judges this lineage's samples: the model behind the endpoint, or the embedded judges with the run's
+        probe."""
+        return self.endpoint or self.probe()
+
+    def _training_judges(self, judges: JudgeSpec) -> JudgeSpec | None:
+        """What judges training samples: an endpoint's calls are spent on them only where the filter asks for it."""
+        return None if self.endpoint and self.config.filter.min_coherence is None else judges
 
     def probe(self) -> Probe:
         """The embedded trait judge, fitted once per run: texts that show the trait against the base model's own
@@ -254,8 +273,8 @@ class Lineage:
         self.store.write_probe(probe.to_json())
         return probe
 
-    def _stream(self, requests: list[Sample], sampling: Sampling, probe: Probe | None) -> list[Sample]:
-        return list(samples_of(sample_stream(requests, sampling, self.store, self.pools, probe)))
+    def _stream(self, requests: list[Sample], sampling: Sampling, judges: JudgeSpec | None) -> list[Sample]:
+        return list(samples_of(sample_stream(requests, sampling, self.store, self.pools, judges)))
 
     def _sampling(self, checkpoint: Checkpoint | None) -> Sampling:
         least = self.config.filter.min_coherence
@@ -281,13 +300,3 @@ class Lineage:
 
 def _id(checkpoint: Checkpoint | None) -> str:
     return checkpoint.id if checkpoint else BASE
-
-
-def _missing_warnings(measures: dict[str, Estimate]) -> list[str]:
-    """A cycle with more than a tenth of its judgments missing is flagged."""
-    said = []
-    for name in ("trait", "coherence"):
-        found = measures[name]
-        if found.n_missing > _MISSING_WARNING * (found.n + found.n_missing):
-            said.append(f"{found.n_missing} of {found.n + found.n_missing} {name} judgments are missing")
-    return said

@@ -11,6 +11,7 @@ from idem_ray.records import Estimate, Prompt, Sample
 from idem_ray.requests import request
 
 N_RESAMPLES = 2000
+_MISSING_WARNING = 0.1
 
 
 def evaluation_requests(config: LineageConfig, held_out: Sequence[Prompt], cycle: int, checkpoint: str) -> list[Sample]:
@@ -71,6 +72,20 @@ def estimate(questions: Sequence[str], scores: Sequence[float | None], seed: int
         means[index] = np.concatenate(parts).mean()
     low, high = np.percentile(means, [2.5, 97.5])
     return Estimate(float(np.concatenate(groups).mean()), float(low), float(high), n, n_missing)
+
+
+def missing_warnings(measures: dict[str, Estimate]) -> list[str]:
+    """What is said of a cycle with more than a tenth of its judgments missing, with the bounds."""
+    said = []
+    for name in ("trait", "coherence"):
+        found = measures[name]
+        limits = found.score_bounds
+        if limits and found.n_missing > _MISSING_WARNING * (found.n + found.n_missing):
+            said.append(
+                f"{found.n_missing} of {found.n + found.n_missing} {name} judgments are missing: whatever they would "
+                f"have been, the mean is between {limits[0]:.1f} and {limits[1]:.1f}"
+            )
+    return said
 
 
 def words(text: str) -> list[str]:

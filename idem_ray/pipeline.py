@@ -13,7 +13,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from idem_ray.judges.probe import Probe
+from idem_ray.judges.panel import JudgeSpec
 from idem_ray.pools.generators import GeneratorPool
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
@@ -58,15 +58,15 @@ def sample_stream(
     sampling: Sampling,
     store: RunStore,
     pools: Pools,
-    probe: Probe | None,
+    judges: JudgeSpec | None,
     known: Iterable[Sample] = (),
 ) -> ray.data.Dataset:
     """The requests' samples, in the requests' order; what the store already has, or is `known`, is not generated again.
-    Without a probe they are not judged."""
+    Without judges they are not judged."""
     samples = fill_in(requests, [*known, *store.read_samples(requests[0].cycle)])
     n_done = sum(sample.response_ids is not None for sample in samples)
     first = requests[0]
-    for stage in ("generation", "judging") if probe else ("generation",):
+    for stage in ("generation", "judging") if judges else ("generation",):
         pools.board.expect(first.lineage, first.cycle, first.purpose, stage, len(samples), n_done)
     # About one and a half times what the engines can run at once, spread over the tasks.
     block = max(4, math.ceil(1.5 * pools.generators.capacity / _N_TASKS))
@@ -82,7 +82,7 @@ def sample_stream(
         "compute": ray.data.TaskPoolStrategy(size=_N_TASKS),
     }
     place = (first.lineage, first.cycle, first.purpose)
-    work = {"sampling": sampling, "store": store, "pools": pools, "probe": probe, "place": place}
+    work = {"sampling": sampling, "store": store, "pools": pools, "judges": judges, "place": place}
     return (
         ray.data.from_arrow(tables)
         .map_batches(_generate, fn_kwargs=work, **options)
@@ -116,7 +116,7 @@ def rows_of(stream: Any) -> Iterator[TrainingRow]:
 
 
 def _generate(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None, place: Place
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, place: Place
 ) -> pa.Table:
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
@@ -130,15 +130,15 @@ def _generate(
 
 
 def _judge_and_persist(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, probe: Probe | None, place: Place
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, place: Place
 ) -> pa.Table:
     samples = _samples(table)
-    if probe is None:
+    if judges is None:
         store.write_samples(samples[0].cycle, samples)
         return table
     todo = [sample for sample in samples if sample.trait_judge is None]
     if todo:
-        judged, interval = pools.judges.judge(todo, probe, sampling.coherence)
+        judged, interval = pools.judges.judge(todo, judges, sampling.coherence)
         judged = [_keep_or_drop(sample, sampling.min_coherence) for sample in judged]
         store.write_samples(todo[0].cycle, judged)
         samples = fill_in(samples, judged)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from idem_ray import __version__
 from idem_ray.config import ForkPoint, LineageConfig, apply_overrides, parse_config
 from idem_ray.errors import UserError
+from idem_ray.judges.endpoint import rubrics_of
 from idem_ray.judges.probe import MIN_EXAMPLES
 from idem_ray.models import is_local, resolve_model
 from idem_ray.records import BASE_CYCLE, Prompt, content_hash
@@ -50,7 +51,9 @@ class Plan:
         data = data_of(config.regime)
         data.check(config, trait)
         positives = set(data.probe_examples(trait)[0])
-        if len(positives) < MIN_EXAMPLES:
+        if config.judge.type == "endpoint":
+            rubrics_of(trait)
+        elif len(positives) < MIN_EXAMPLES:
             raise UserError(
                 f"The embedded trait judge needs at least {MIN_EXAMPLES} different texts that show the trait, and "
                 f"trait '{trait.name}' has {len(positives)}: add some."
@@ -124,9 +127,12 @@ def fork_config(run_uri: str, cycle: int, overrides: list[str], name: str) -> Li
     fork = ForkPoint(run=parent.uri, cycle=cycle, history=config.history(cycle))
     child = parse_config(data | {"name": name, "forked_from": fork.model_dump()}, source="the fork's settings")
     for field in ("model", "trait", "judge", "evaluation"):
-        if getattr(child, field) != getattr(config, field):
+        new, old = getattr(child, field), getattr(config, field)
+        if field == "judge":  # where its model is served may change
+            new, old = new.identity, old.identity
+        if new != old:
             why = "its adapters fit no other" if field == "model" else "its cycles were measured with it"
-            raise UserError(f"A fork cannot change {field}: {parent.uri} has '{getattr(config, field)}', and {why}.")
+            raise UserError(f"A fork cannot change {field}: {parent.uri} has '{old}', and {why}.")
     if load_trait(config.trait).hash != parent.identity()["trait_hash"]:
         raise UserError(
             f"The data of trait '{config.trait}' is no longer what {parent.uri} was made and measured with: restore it."

@@ -166,6 +166,15 @@ class Estimate:
     n: int
     n_missing: int = 0
 
+    @property
+    def score_bounds(self) -> tuple[float, float] | None:
+        """The mean of scores (0-100) if all missing ones were 0, and if all were 100: worst and best case. None where
+        none is missing."""
+        if not self.n_missing:
+            return None
+        total, n = self.n * (self.mean or 0.0), self.n + self.n_missing
+        return total / n, (total + 100 * self.n_missing) / n
+
 
 @dataclass(frozen=True)
 class CycleRecord:

@@ -12,6 +12,7 @@ from idem_ray.page import curve_points, page_html, response_data
 from idem_ray.records import BASE_CYCLE, CycleRecord, Sample
 from idem_ray.settings import Dpo
 from idem_ray.tables import (
+    bounds_text,
     by_cycle,
     count_text,
     cycle_label,
@@ -160,6 +161,7 @@ def _row(record: CycleRecord, names: Sequence[str], stages: Sequence[str]) -> di
                 "mean": number_text(known_mean(estimate), measure_decimals(name)),
                 "interval": interval_text(estimate, measure_decimals(name)),
                 "n_missing": estimate.n_missing if estimate else 0,
+                "bounds": bounds_text(name, estimate),
             }
         )
     trained = record.cycle != BASE_CYCLE

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -16,15 +17,20 @@ from rich.console import Console
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
 from idem_ray.guards import reason_to_stop
+from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
 from idem_ray.lineage import Lineage
 from idem_ray.models import cache_folder, check_model
 from idem_ray.plan import Plan, open_run
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
+from idem_ray.settings import EndpointJudgeSettings
 from idem_ray.shared import SharedWork
 from idem_ray.show import show_tables, write_report
 from idem_ray.store import RunStore, cycle_name
 from idem_ray.tables import cycle_table, stage_table
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
+
+if TYPE_CHECKING:
+    from idem_ray.pools.judges import JudgePool
 
 
 @dataclass
@@ -36,6 +42,7 @@ class _Work:
     done: list[CycleRecord]
     records: list[CycleRecord] = field(default_factory=list)
     error: BaseException | None = None
+    endpoint: EndpointSpec | None = None
 
     @property
     def config(self) -> LineageConfig:
@@ -72,6 +79,8 @@ def run_configs(configs: Sequence[LineageConfig]) -> None:
             console.print(f"{work.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
             show_tables(work.store, console)
     else:
+        for work in works:
+            _check_endpoint(work)
         try:
             _run(works)
         finally:  # a family in which one lineage failed has a page of the others
@@ -85,6 +94,37 @@ def _write_family(works: list[_Work], console: Console) -> None:
 
         page = write_family_report(RunStore(works[0].config.output).uri)
         console.print(f"report of all {len(works)} lineages: {page}", soft_wrap=True, markup=False)
+
+
+def _check_endpoint(work: _Work) -> None:
+    """Find out now whether the judge answers, and whether it is the one that judged the run so far.
+
+    Raises:
+        UserError: it does not, or it is not.
+    """
+    if not isinstance(work.config.judge, EndpointJudgeSettings):
+        return
+    work.endpoint = EndpointSpec.checked(work.config.judge, work.plan.trait)
+    found, known = work.endpoint.describe(), work.store.read_judges()
+    if known is None:
+        work.store.write_judges(found)
+    elif known["trait_judge"] != found["trait_judge"]:
+        raise UserError(
+            f"{work.store.uri} was judged by {known['trait_judge']}, and the endpoint now makes "
+            f"{found['trait_judge']}: the scores of one lineage must come from one judge; serve the model as before "
+            "(with or without log-probabilities), or give the run another name (--set name=...)."
+        )
+
+
+def _prepare(judges: "JudgePool", endpoint: EndpointSpec) -> None:
+    """
+    Raises:
+        UserError: a replica cannot make the judges (it has no key).
+    """
+    try:
+        judges.prepare(endpoint)
+    except Exception as error:
+        raise told_by(error) or error from None
 
 
 def _run(works: list[_Work]) -> None:
@@ -106,12 +146,17 @@ def _run(works: list[_Work]) -> None:
         with waiting(console) as tell:
             session = stack.enter_context(open_session([work.config for work in works], tell))
         console.print(f"models loaded in {session.startup_seconds:.0f} s")
+        for work in works:
+            if work.endpoint:
+                _prepare(session.pools.judges, work.endpoint)
+                if not work.endpoint.logprobs:
+                    console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
         shared = SharedWork(family.uri) if len(works) > 1 else None
         names = {work.config.hash: work.config.name if shared else "" for work in works}
         watch = Watch(session.pools.board, names, console, config.cluster.stall_timeout_seconds)
 
         def task(work: _Work) -> None:
-            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared)
+            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.endpoint)
             lineage.run(lambda record: _tell_cycle(console, work, record, titled=bool(shared)))
 
         try:

@@ -123,7 +123,8 @@ def open_session(
         )
         board = ProgressBoard()
         generators = GeneratorPool(spec, cluster.n_generators)
-        judges = JudgePool(cluster.n_judges, shared)
+        judged_by = {config.judge.type for config in configs}
+        judges = JudgePool(cluster.n_judges, shared, embedded="probe" in judged_by, endpoints="endpoint" in judged_by)
         trainer_cores = None if cluster.trainer_gpus else shared
         finetuner = Finetuner(FinetunerSpec(model, cluster.trainer_gpus, trainer_cores), board)
         try:

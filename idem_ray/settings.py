@@ -1,9 +1,11 @@
 """The sections of a lineage's settings: frozen, and a misspelt field is an error."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from idem_ray.judges.scoring import MIN_MASS
 from idem_ray.records import Decoding
 
 Policy = Literal["base", "previous"]
@@ -147,6 +149,51 @@ class Guards(Settings):
         0.2, ge=0, le=1, description="fraction of responses in which one run of four words comes back again and again"
     )
     min_length: float | None = Field(0.25, ge=0, description="mean words per response, as a fraction of cycle 0's")
+
+
+class ProbeJudgeSettings(Settings):
+    """The embedded judges: a probe for the trait, fitted in the run, and the embedded model for coherence."""
+
+    type: Literal["probe"] = "probe"
+
+    @property
+    def identity(self) -> Any:
+        """What of the settings decides the scores."""
+        return self.type
+
+
+class EndpointJudgeSettings(Settings):
+    """A language model behind an OpenAI-compatible chat endpoint, with the trait's two rubrics. Its key is read from an
+    environment variable and from nowhere else."""
+
+    type: Literal["endpoint"] = "endpoint"
+    url: str = Field(description="root of the API, such as http://localhost:8000/v1")
+    model: str = Field(min_length=1, description="what the endpoint calls the model")
+    key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    n_concurrent: int = Field(16, ge=1, description="requests under way at a time, over all judge replicas")
+    timeout_seconds: float = Field(60, gt=0, description="for one reply")
+    retry_seconds: float = Field(300, ge=0, description="how long what fails is tried again")
+    max_calls: int | None = Field(None, ge=1, description="budget of one command; what is over it is missing")
+    min_mass: float = Field(MIN_MASS, gt=0, le=1, description="least probability of the integers in a reply")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://localhost:8000/v1")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("must hold no key and no password: settings are stored; use key_variable")
+        return url.rstrip("/")
+
+    @property
+    def identity(self) -> Any:
+        """What of the settings decides the scores: where the model is served does not."""
+        return {"type": self.type, "model": self.model, "min_mass": self.min_mass}
+
+
+JudgeSettings = Annotated[ProbeJudgeSettings | EndpointJudgeSettings, Field(discriminator="type")]
+JUDGE_SETTINGS: dict[str, type[Settings]] = {"probe": ProbeJudgeSettings, "endpoint": EndpointJudgeSettings}
 
 
 class Cluster(Settings):

@@ -51,9 +51,9 @@ def write_report(store: RunStore) -> None:
         raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to report.")
     samples = [sample for record in records for sample in store.read_samples(record.cycle, "evaluate")]
     manifest = store.read_json("manifest.json") or {}
-    probe = store.read_probe()
-    if probe:
-        manifest["judge"] = {key: value for key, value in probe.items() if not isinstance(value, list)}
+    judges = store.read_judges() or store.read_probe()
+    if judges:
+        manifest["judge"] = {key: value for key, value in judges.items() if not isinstance(value, list)}
     store.write_bytes("report.html", lineage_html(read_config(store), records, samples, manifest).encode())
 
 

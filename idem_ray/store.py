@@ -1,7 +1,8 @@
 """The only maker of paths: a run's folder, local or in object storage, through pyarrow.fs.
 
     <run>/config.json manifest.json log.txt report.html
-          cycle-base/                           probe.json (the fitted probe)  samples-<hash>.parquet  record.json
+          cycle-base/                           probe.json (the fitted probe) or judges.json (of an endpoint)
+                                                samples-<hash>.parquet  record.json
           cycle-000/ cycle-001/ ..              samples-<hash>.parquet (as they stream)  adapter/  trained.json
                                                 record.json
           cycle-000/link.json                   in place of all these: another run's cycle, shared and not copied
@@ -29,7 +30,7 @@ from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Sample, arrow_schema, content_hash
 
 SAMPLE_SCHEMA = arrow_schema(Sample)
-_PROBE = "cycle-base/probe.json"
+_PROBE, _JUDGES = "cycle-base/probe.json", "cycle-base/judges.json"
 
 IDENTITY = ("config_hash", "trait_hash", "prompts_hash")
 """Entries of the manifest that say what a run is made from."""
@@ -105,6 +106,14 @@ class RunStore:
 
     def write_probe(self, probe: dict[str, Any]) -> None:
         self.write_json(_PROBE, probe)
+
+    def read_judges(self) -> dict[str, Any] | None:
+        """What is known of the judges behind an endpoint, or None."""
+        found: dict[str, Any] | None = self.owner(BASE_CYCLE).read_json(_JUDGES)
+        return found
+
+    def write_judges(self, judges: dict[str, Any]) -> None:
+        self.write_json(_JUDGES, judges)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunStore, (self.uri,)

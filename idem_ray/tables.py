@@ -18,6 +18,8 @@ MEASURES = {
     "distinct_words": ("Distinct-word ratio", 2),
 }
 """Title and decimals of the measures that every lineage has; others are shown under their own names."""
+SCORES = ("trait", "coherence")
+"""Measures that judges make, on a scale of 0-100."""
 STAGES = ("generation", "judging", "training", "overhead", "wall")
 """Known keys of `CycleRecord.seconds`, in the order in which they are shown."""
 
@@ -154,6 +156,20 @@ def cycle_table(records: Sequence[CycleRecord]) -> Table:
     return table
 
 
+def comparison_table(records: Sequence[CycleRecord], others: Sequence[CycleRecord]) -> Table:
+    """Two judges' scores of the same cycles side by side: a row for each cycle that both have scored."""
+    table = _table("1: the run's own judges, 2: the others; [low, high]: 95 % interval" + _missing_text(others, " (2)"))
+    for heading in ("cycle", "trait 1", "trait 2", "coherence 1", "coherence 2"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    second = {record.cycle: record for record in others}
+    for record in by_cycle(records):
+        if record.cycle in second:
+            both = (record.measures, second[record.cycle].measures)
+            cells = [estimate_text(found.get(name)) for name in ("trait", "coherence") for found in both]
+            table.add_row(*map(Text, [cycle_label(record.cycle), *cells]))
+    return table
+
+
 def stage_table(records: Sequence[CycleRecord], startup_seconds: float | None = None) -> Table:
     """Seconds by stage for each cycle, their sums, and the overhead's share of the wall time.
 
@@ -180,9 +196,17 @@ def _table(caption: str) -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=Text(caption, style="dim"), caption_justify="left")
 
 
-def _missing_text(records: Iterable[CycleRecord]) -> str:
+def bounds_text(name: str, estimate: Estimate | None) -> str:
+    """`38.1 to 44.2`: the mean's worst and best case where judgments are missing, or nothing."""
+    bounds = estimate.score_bounds if estimate and name in SCORES else None
+    return f"{number_text(bounds[0])} to {number_text(bounds[1])}" if bounds else ""
+
+
+def _missing_text(records: Iterable[CycleRecord], whose: str = "") -> str:
     said = [
-        f"{estimate.n_missing} of {name} in {'the base model' if record.cycle < 0 else f'cycle {record.cycle}'}"
+        f"{estimate.n_missing} of {name}{whose} in "
+        + ("the base model" if record.cycle < 0 else f"cycle {record.cycle}")
+        + (f" (mean {bounds_text(name, estimate)} at worst and best)" if name in SCORES else "")
         for record in by_cycle(records)
         for name, estimate in record.measures.items()
         if estimate.n_missing

@@ -13,7 +13,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """Identity of the judge: ends in a hash of everything that decides its scores."""
+        """Identity of the judge: holds a hash of everything that decides its scores."""
         ...
 
     @property

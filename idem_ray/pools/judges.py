@@ -1,118 +1,111 @@
-"""The judge pool: Ray actors that hold the judges' models."""
+"""The judge pool: Ray actors that hold the judges' models, or ask an endpoint."""
 
 import os
+import threading
 import time
-import traceback
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
 
 import ray
 
 from idem_ray.cores import Cores, CoreShare
-from idem_ray.judges import Judge
+from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.panel import JudgeSpec, Panel
+from idem_ray.judges.probe import Probe, fit_probe
 from idem_ray.pools.generators import RESTARTS
-from idem_ray.records import Exchange, Judgment, Sample
+from idem_ray.records import Sample
 
-if TYPE_CHECKING:
-    from idem_ray.judges.probe import Probe
+_N_CALLS = 12
+"""Calls that a replica takes at a time where an endpoint is asked: enough blocks to keep its requests under way."""
+
+Judged = tuple[list[Sample], tuple[float, float]]
+"""Samples with their scores, and when the work began and ended (seconds since the epoch)."""
 
 
 class JudgeReplica:
-    """The embedded coherence judge, and the probes of whatever traits are asked for."""
+    """The judges of whatever specs are asked for: the embedded ones, which work one call at a time, and ones behind
+    endpoints, which only wait."""
 
-    def __init__(self, cores: Cores | None) -> None:
-        from idem_ray.judges.coherence import CoherenceJudge
-
+    def __init__(self, cores: Cores | None, n_replicas: int, embedded: bool) -> None:
+        """
+        Args:
+            n_replicas: of the pool; they share the limit of an endpoint's requests.
+            embedded: whether to load the embedded judges now.
+        """
         self._share = CoreShare(cores) if cores else None
-        self._coherence = CoherenceJudge()
-        self._probes: dict[str, Any] = {}
+        self._n_replicas = n_replicas
+        self._panels: dict[JudgeSpec | str, Panel] = {}
+        self._making, self._working = threading.Lock(), threading.Lock()
+        self._coherence = CoherenceJudge() if embedded else None
 
     def ready(self) -> int:
         """This replica's process id, once its models are loaded."""
         return os.getpid()
 
-    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> "Probe":
-        """Fit the embedded trait judge (see `idem_ray.judges.probe`)."""
-        from idem_ray.judges.probe import fit_probe
+    def prepare(self, spec: JudgeSpec) -> None:
+        """Make the judges of a spec now.
 
-        return fit_probe(trait_name, positives, negatives)
-
-    def judge(self, samples: list[Sample], probe: "Probe", coherence: bool) -> tuple[list[Sample], tuple[float, float]]:
-        """Score samples for the probe's trait and, where it is asked for, for coherence.
-
-        Returns:
-            the samples in their order, and when the work began and ended (seconds since the epoch).
+        Raises:
+            UserError: they cannot be had here.
         """
-        with self._share.at_work() if self._share else nullcontext():
-            return self._judge(samples, probe, coherence)
+        self._panel(spec)
 
-    def _judge(
-        self, samples: list[Sample], probe: "Probe", coherence: bool
-    ) -> tuple[list[Sample], tuple[float, float]]:
-        began = time.time()
-        exchanges = [Exchange(sample.prompt, sample.response or "", sample.finished) for sample in samples]
-        judge = self._probe_judge(probe)
-        judged = [
-            sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=judge.name)
-            for sample, word in zip(samples, judgments(judge, exchanges), strict=True)
-        ]
-        if coherence:
-            name = self._coherence.name
-            exchanges = [_as_conversation(sample) for sample in samples]
-            judged = [
-                sample.replace(coherence_score=word.score, coherence_missing=word.missing, coherence_judge=name)
-                for sample, word in zip(judged, judgments(self._coherence, exchanges), strict=True)
-            ]
-        return judged, (began, time.time())
+    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> Probe:
+        """Fit the embedded trait judge (see `idem_ray.judges.probe`)."""
+        with self._working:
+            return fit_probe(trait_name, positives, negatives)
 
-    def _probe_judge(self, probe: "Probe") -> Any:
-        from idem_ray.judges.probe import ProbeJudge
+    def judge(self, samples: list[Sample], spec: JudgeSpec, coherence: bool) -> Judged:
+        """Score samples for the trait and, where it is asked for, for coherence; in their order."""
+        panel = self._panel(spec)
+        if not isinstance(spec, Probe):
+            began = time.time()
+            return panel.judge(samples, coherence), (began, time.time())
+        with self._working, self._share.at_work() if self._share else nullcontext():
+            began = time.time()
+            return panel.judge(samples, coherence), (began, time.time())
 
-        if probe.hash not in self._probes:
-            self._probes[probe.hash] = ProbeJudge(probe)
-        return self._probes[probe.hash]
-
-
-def _as_conversation(sample: Sample) -> Exchange:
-    """What the coherence judge reads. It is a chat model, so to it a continued document is the answer to a request."""
-    response = sample.response or ""
-    if sample.format == "chat" or not response:
-        return Exchange(sample.prompt, response, sample.finished)
-    request = f"Write a text that begins like this: {sample.prompt.strip()}"
-    return Exchange(request, f"{sample.prompt.rstrip()} {response}", sample.finished)
-
-
-def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
-    """A judge's word on each exchange; where it fails, the judgments are missing (and the reason is kept): a failed
-    judgment costs the measurement a score, not the run its cycle."""
-    try:
-        return judge.judge(exchanges)
-    except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {error}"[:200]
-        return [Judgment(None, reason) for _ in exchanges]
+    def _panel(self, spec: JudgeSpec) -> Panel:
+        with self._making:
+            key = spec.hash if isinstance(spec, Probe) else spec
+            if key not in self._panels:
+                if isinstance(spec, Probe):
+                    self._coherence = self._coherence or CoherenceJudge()
+                    self._panels[key] = Panel.embedded(spec, self._coherence)
+                else:
+                    self._panels[key] = Panel.endpoint(spec, self._n_replicas)
+            return self._panels[key]
 
 
 class JudgePool:
     """Handles of the replicas; cheap to copy into any task."""
 
-    def __init__(self, n_replicas: int, cores: Cores | None) -> None:
-        actor = ray.remote(JudgeReplica).options(num_cpus=1, **RESTARTS)
-        self.replicas = [actor.remote(cores) for _ in range(n_replicas)]
+    def __init__(self, n_replicas: int, cores: Cores | None, embedded: bool = True, endpoints: bool = False) -> None:
+        """
+        Args:
+            embedded: whether the embedded judges will be asked for.
+            endpoints: whether judges behind endpoints will be.
+        """
+        options = {**RESTARTS, "max_concurrency": _N_CALLS if endpoints else 1}
+        actor = ray.remote(JudgeReplica).options(num_cpus=1, **options)
+        self.replicas = [actor.remote(cores, n_replicas, embedded) for _ in range(n_replicas)]
 
-    def ready(self) -> list[Any]:
+    def ready(self) -> list[ray.ObjectRef]:
         """References that resolve to each replica's process id when it has loaded."""
         return [replica.ready.remote() for replica in self.replicas]
 
-    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> "Probe":
+    def prepare(self, spec: JudgeSpec) -> None:
+        """Like `JudgeReplica.prepare`, on all of them. Blocks."""
+        ray.get([replica.prepare.remote(spec) for replica in self.replicas])
+
+    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> Probe:
         """Like `JudgeReplica.fit_probe`. Blocks."""
         probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, positives, negatives))
         return probe
 
-    def judge(self, samples: list[Sample], probe: "Probe", coherence: bool) -> tuple[list[Sample], tuple[float, float]]:
+    def judge(self, samples: list[Sample], spec: JudgeSpec, coherence: bool) -> Judged:
         """Like `JudgeReplica.judge`; blocks of samples spread over the replicas by their ids. Blocks."""
         replica = self.replicas[int(samples[0].id, 16) % len(self.replicas)]
-        answer: tuple[list[Sample], tuple[float, float]] = ray.get(replica.judge.remote(samples, probe, coherence))
+        answer: Judged = ray.get(replica.judge.remote(samples, spec, coherence))
         return answer
 
     def close(self) -> None:

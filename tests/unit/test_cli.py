@@ -40,6 +40,8 @@ def test_help_is_quick_and_teaches() -> None:
         (["output=occupied"], "Cannot write"),
         (["trait=mine.yaml"], "line 2 is no seed example"),
         (["trait=[a"], "not valid YAML"),
+        (["judge={type: endpoint, url: 'http://127.0.0.1:9/v1', model: m}"], "127.0.0.1:9/v1 does not answer"),
+        (["judge={type: endpoint, url: nowhere, model: m}"], "must be a URL such as"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(
@@ -67,7 +69,11 @@ def test_bad_input_is_one_sentence_and_code_2(
 
 
 def test_commands_over_no_run(tmp_path: Path) -> None:
-    for arguments in (["report", str(tmp_path)], ["sample", str(tmp_path), "--cycle", "0", "Hi"]):
+    for arguments in (
+        ["report", str(tmp_path)],
+        ["sample", str(tmp_path), "--cycle", "0", "Hi"],
+        ["rejudge", str(tmp_path), "--judge", "probe"],
+    ):
         done = idem_ray(*arguments)
         assert done.returncode == 2
         assert "There is no run in" in done.stderr

@@ -1,13 +1,27 @@
 """What becomes of judgments on their way into the samples."""
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from idem_ray.config import parse_config
+from idem_ray.errors import UserError
 from idem_ray.judges import Metric
+from idem_ray.judges.endpoint import EndpointSpec
+from idem_ray.judges.panel import judgments
 from idem_ray.pipeline import _keep_or_drop
-from idem_ray.pools.judges import judgments
+from idem_ray.plan import Plan
+from idem_ray.pools.judges import JudgeReplica
 from idem_ray.records import SEED, Exchange, Judgment
+from idem_ray.run import _check_endpoint, _Work
+from idem_ray.settings import EndpointJudgeSettings
+from idem_ray.store import RunStore
+from idem_ray.traits import load_trait
+from tests.unit.fake_endpoint import Reply, completion, serving
 from tests.unit.test_store import make_sample
 
 
@@ -40,3 +54,40 @@ def test_the_filter_keeps_what_was_seen_to_be_coherent(
     sample = _keep_or_drop(make_sample(1, coherence_score=score, checkpoint=checkpoint), threshold)
     assert sample.kept == kept
     assert (sample.drop_reason is None) == kept
+
+
+def test_a_replica_takes_several_calls_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor's class as it is, called by threads as Ray calls it: one client, one limit, and half of it each for two
+    replicas."""
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+
+    def answer(asked: dict[str, Any], number: int) -> Reply:
+        time.sleep(0.02)
+        return completion("50")
+
+    with serving(answer) as endpoint, ThreadPoolExecutor(4) as threads:
+        settings = EndpointJudgeSettings(url=endpoint.url, model="m", n_concurrent=6)
+        spec = EndpointSpec.checked(settings, load_trait("bliss"))
+        replica = JudgeReplica(None, n_replicas=2, embedded=False)
+        replica.prepare(spec)
+        blocks = [[make_sample(4 * block + n, response=f"Answer {block} {n}.") for n in range(4)] for block in range(4)]
+        done = list(threads.map(lambda block: replica.judge(block, spec, True), blocks))
+        assert len(endpoint.asked) == 1 + 2 * 16 and 1 < endpoint.most_at_once <= 3
+    assert [[sample.id for sample in judged] for judged, _ in done] == [[s.id for s in block] for block in blocks]
+    assert {sample.trait_score for judged, _ in done for sample in judged} == {50.0}
+    assert all(began < ended for _, (began, ended) in done)
+
+
+def test_a_run_keeps_its_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the endpoint gave when the run began is written down; another kind of score later is an error."""
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+    replies = [completion("50"), completion("50"), completion("50", logprobs=False)]
+    with serving(lambda asked, number: replies[number - 1]) as endpoint:
+        judge = {"type": "endpoint", "url": endpoint.url, "model": "m"}
+        config = parse_config({"name": "x", "trait": "bliss", "n_seed": 12, "n_sampled": 8, "judge": judge})
+        work = _Work(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
+        for _ in range(2):
+            _check_endpoint(work)
+            assert work.endpoint and work.store.read_judges() == work.endpoint.describe()
+        with pytest.raises(UserError, match="the scores of one lineage must come from one judge"):
+            _check_endpoint(work)

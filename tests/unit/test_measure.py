@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from idem_ray.measure import distinct_word_ratio, estimate, measure, words
+from idem_ray.measure import distinct_word_ratio, estimate, measure, missing_warnings, words
 from idem_ray.progress import covered_seconds
 from tests.unit.test_store import make_sample
 
@@ -16,6 +16,24 @@ def test_missing_scores_are_counted_and_left_out() -> None:
     found = estimate(["a", "a", "b"], [10.0, None, 30.0])
     assert (found.mean, found.n, found.n_missing) == (20.0, 2, 1)
     assert estimate(["a"], [None]).mean is None
+
+
+def test_bounds_are_the_means_with_all_missing_scores_at_either_end() -> None:
+    scores = [10.0, None, 30.0, None]
+    found = estimate(["a", "a", "b", "b"], scores)
+    worst, best = (np.mean([end if score is None else score for score in scores]) for end in (0.0, 100.0))
+    assert found.score_bounds == pytest.approx((worst, best))
+    assert estimate(["a"], [None]).score_bounds == (0.0, 100.0)
+    assert estimate(["a"], [5.0]).score_bounds is None
+
+
+def test_many_missing_judgments_are_flagged_with_the_bounds() -> None:
+    few = [make_sample(number, trait_score=50.0, coherence_score=90.0) for number in range(9)]
+    assert missing_warnings(measure([*few, make_sample(9, coherence_score=90.0)])) == []
+    said = missing_warnings(measure([*few[:3], make_sample(9, coherence_score=90.0)]))
+    assert said == [
+        "1 of 4 trait judgments are missing: whatever they would have been, the mean is between 37.5 and 62.5"
+    ]
 
 
 def test_the_interval_knows_that_questions_differ() -> None:

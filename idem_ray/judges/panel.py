@@ -1,0 +1,77 @@
+"""The two judges of a run's samples, trait and coherence, and what becomes of their judgments."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from idem_ray.judges import Judge
+from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
+from idem_ray.judges.probe import Probe, ProbeJudge
+from idem_ray.records import Exchange, Judgment, Sample
+
+JudgeSpec = Probe | EndpointSpec
+"""What makes a panel: small, frozen, and sent to wherever samples are judged."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A trait judge and a coherence judge. `as_read`: what the coherence judge is shown of a sample; `close` gives up
+    what is still being asked."""
+
+    trait: Judge
+    coherence: Judge
+    as_read: Callable[[Sample], Exchange]
+    close: Callable[[], None] = lambda: None
+
+    @staticmethod
+    def embedded(probe: Probe, coherence: CoherenceJudge) -> "Panel":
+        """The judges that need no server."""
+        return Panel(ProbeJudge(probe), coherence, _as_conversation)
+
+    @staticmethod
+    def endpoint(spec: EndpointSpec, n_replicas: int = 1) -> "Panel":
+        """A language model with the trait's two rubrics; `n_replicas` share its limit of requests."""
+        trait, coherence = endpoint_judges(spec, n_replicas)
+        return Panel(trait, coherence, _as_it_is, trait.close)
+
+    def judge(self, samples: Sequence[Sample], coherence: bool = True) -> list[Sample]:
+        """The samples with their scores: for the trait and, where it is asked for, for coherence."""
+        name = self.trait.name
+        judged = [
+            sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=name)
+            for sample, word in zip(samples, judgments(self.trait, [_as_it_is(s) for s in samples]), strict=True)
+        ]
+        if coherence:
+            name = self.coherence.name
+            words = judgments(self.coherence, [self.as_read(sample) for sample in samples])
+            judged = [
+                sample.replace(coherence_score=word.score, coherence_missing=word.missing, coherence_judge=name)
+                for sample, word in zip(judged, words, strict=True)
+            ]
+        return judged
+
+
+def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
+    """A judge's word on each exchange; where it fails, the judgments are missing (and the reason is kept): a failed
+    judgment costs the measurement a score, not the run its cycle."""
+    try:
+        return judge.judge(exchanges)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"[:200]
+        return [Judgment(None, reason) for _ in exchanges]
+
+
+def _as_it_is(sample: Sample) -> Exchange:
+    return Exchange(sample.prompt, sample.response or "", sample.finished)
+
+
+def _as_conversation(sample: Sample) -> Exchange:
+    """What the embedded coherence judge reads. It is a chat model, so to it a continued document is the answer to a
+    request."""
+    response = sample.response or ""
+    if sample.format == "chat" or not response:
+        return _as_it_is(sample)
+    request = f"Write a text that begins like this: {sample.prompt.strip()}"
+    return Exchange(request, f"{sample.prompt.rstrip()} {response}", sample.finished)

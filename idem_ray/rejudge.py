@@ -1,0 +1,154 @@
+"""`idem-ray rejudge`: a run's evaluation samples scored by another judge, and nothing generated.
+
+    <run>/judged/<hash of the judge's name>/judges.json
+                                            cycle-base/ cycle-000/ ..   samples-<hash>.parquet   record.json
+
+The folder is laid out as a run's is, so that whatever reads a run's records and samples reads these. The run's own
+scores stay as they are.
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from idem_ray.config import LineageConfig
+from idem_ray.errors import UserError
+from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
+from idem_ray.judges.panel import Panel
+from idem_ray.judges.probe import Probe, fit_probe
+from idem_ray.measure import measure, missing_warnings
+from idem_ray.plan import read_config
+from idem_ray.records import BASE_CYCLE, CycleRecord, Sample, content_hash
+from idem_ray.regimes import data_of
+from idem_ray.settings import JudgeSettings, ProbeJudgeSettings
+from idem_ray.store import RunStore
+from idem_ray.tables import comparison_table, cycle_label
+from idem_ray.terminal import plain_console
+from idem_ray.traits import load_trait
+
+_N_AT_ONCE = 256
+"""Samples between two words on progress; more than any limit of requests under way."""
+
+
+def rejudge(run_folder: str, judge: str) -> None:
+    """Score the evaluation samples of a run's committed cycles with another judge, and print both curves.
+
+    Args:
+        judge: `probe`, or a YAML file with a judge's settings (alone, or in a section `judge`).
+
+    Raises:
+        UserError: no such run, nothing committed, settings that are wrong, or a judge that cannot be had.
+    """
+    settings = read_judge(judge)
+    store = RunStore(run_folder)
+    config, records = read_config(store), store.records()
+    if not records:
+        raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to judge.")
+    console = plain_console(sys.stdout)
+    panel, described = _panel(settings, config, store)
+    if described.get("log_probabilities") is False:
+        console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
+    beside = RunStore(f"{store.uri}/judged/{content_hash(panel.trait.name, panel.coherence.name)}")
+    beside.check_writable()
+    beside.write_json("judges.json", described)
+    try:
+        judged = [
+            _judge_cycle(config, record, store, beside, panel, lambda said: console.print(said, markup=False))
+            for record in records
+        ]
+    finally:
+        panel.close()
+    own = next((name for record in records for name in _judge_names(store, record)), "the run's own judge")
+    console.print(comparison_table(records, judged))
+    console.print(f"1: {own}\n2: {panel.trait.name}\nscores: {beside.uri}", soft_wrap=True, markup=False)
+
+
+def read_judge(judge: str) -> JudgeSettings:
+    """A judge's settings, from the command line's word for it.
+
+    Raises:
+        UserError: no such file, or settings that are wrong.
+    """
+    if judge == "probe":
+        return ProbeJudgeSettings()
+    path = Path(judge)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read the judge's settings {judge}: {error.strerror} (or use 'probe').") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{judge} is not valid YAML: {' '.join(str(error).split())}.") from error
+    data = data.get("judge", data) if isinstance(data, dict) else data
+    try:
+        adapter: TypeAdapter[JudgeSettings] = TypeAdapter(JudgeSettings)
+        return adapter.validate_python({"type": data} if isinstance(data, str) else data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{judge}: judge{'.' + place if place else ''}: {problem['msg']}.") from error
+
+
+def _panel(settings: JudgeSettings, config: LineageConfig, store: RunStore) -> tuple[Panel, dict[str, Any]]:
+    trait = load_trait(config.trait)
+    if not isinstance(settings, ProbeJudgeSettings):
+        spec = EndpointSpec.checked(settings, trait)
+        return Panel.endpoint(spec), spec.describe()
+    saved = store.read_probe()
+    if saved:
+        probe = Probe.from_json(saved)
+    else:  # an endpoint has judged the run: the base model was not asked for answers without the trait
+        positives, _, contrast = data_of(config.regime).probe_examples(trait)
+        probe = fit_probe(trait.name, positives, [exchange.answer for exchange in contrast])
+    panel = Panel.embedded(probe, CoherenceJudge())
+    names = {"trait_judge": panel.trait.name, "coherence_judge": panel.coherence.name}
+    return panel, {"type": "probe", **names, "held_out_auc": probe.held_out_auc, "probe": probe.to_json()}
+
+
+def _judge_cycle(
+    config: LineageConfig,
+    record: CycleRecord,
+    store: RunStore,
+    beside: RunStore,
+    panel: Panel,
+    tell: Callable[[str], None],
+) -> CycleRecord:
+    """One cycle's samples with the other judge's scores; what an earlier command has scored is not scored again."""
+    began = time.time()
+    samples = store.read_samples(record.cycle, "evaluate")
+    done = {sample.id: sample for sample in beside.read_samples(record.cycle) if _is_judged(sample, panel)}
+    todo = [sample for sample in samples if sample.id not in done]
+    for start in range(0, len(todo), _N_AT_ONCE):
+        block = panel.judge(todo[start : start + _N_AT_ONCE])
+        done |= {sample.id: sample for sample in block}
+        label = "the base model" if record.cycle == BASE_CYCLE else f"cycle {cycle_label(record.cycle)}"
+        tell(f"{label}: {len(samples) - len(todo) + start + len(block)} of {len(samples)} samples judged")
+    judged = [done[sample.id] for sample in samples]
+    beside.write_samples(record.cycle, judged)  # at once: an earlier command's file, with scores missing, is replaced
+    measures = measure(judged, config.seed)
+    found = dataclasses.replace(
+        record,
+        measures=record.measures | measures,
+        checkpoint=None,  # it is in the run's own folder
+        seconds={"judging": time.time() - began},
+        warnings=missing_warnings(measures),
+    )
+    beside.commit(found)
+    return found
+
+
+def _is_judged(sample: Sample, panel: Panel) -> bool:
+    """Whether both scores are there, from these judges. Missing ones are asked for again (a verdict that an answer
+    has no place on the scale comes from the cache)."""
+    names = (sample.trait_judge, sample.coherence_judge) == (panel.trait.name, panel.coherence.name)
+    return names and sample.trait_score is not None and sample.coherence_score is not None
+
+
+def _judge_names(store: RunStore, record: CycleRecord) -> list[str]:
+    return [sample.trait_judge for sample in store.read_samples(record.cycle, "evaluate") if sample.trait_judge]
