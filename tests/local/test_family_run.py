@@ -59,8 +59,9 @@ def expected_rejected(config: LineageConfig) -> set[str]:
 
 def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> None:
     config = tmp_path / "family.yaml"
-    config.write_text(yaml.safe_dump(FAMILY | {"output": str(tmp_path / "runs")}), encoding="utf-8")
-    preference, mixed, documents = (RunStore(settings.run_uri) for settings in load_configs(config))
+    settings = FAMILY | {"output": str(tmp_path / "runs")}
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    preference, mixed, documents = (RunStore(variant.run_uri) for variant in load_configs(config))
     survived: list[dict[str, tuple[float | None, str | None]]] = []
 
     def chosen() -> list[Sample]:
