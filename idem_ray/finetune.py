@@ -195,7 +195,8 @@ class FinetuneSession:
         import torch
 
         if full:
-            return Reference(self._load(str(folder), torch.bfloat16) if folder else self._model)
+            # Computed as the trained model is: against bf16 weights the first margin was 0.07 nats instead of 0.
+            return Reference(self._load(str(folder or self._folder), torch.float32))
         if folder:
             model.load_adapter(str(folder), REFERENCE_ADAPTER, is_trainable=False)
             model.set_adapter("default")

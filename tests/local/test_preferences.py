@@ -162,7 +162,7 @@ def test_full_weights_move_and_their_reference_is_the_base(
 
     settings = SETTINGS.model_copy(update={"weights": "full", "learning_rate": 1e-5})
     result = train(session, pairs[:2], tmp_path / "full", None, None, settings)
-    assert result.first_margin == pytest.approx(0, abs=0.05), "float32 weights against the same in bf16"
+    assert result.first_margin == pytest.approx(0, abs=1e-3)
     trained = load_file(str(tmp_path / "full" / "model.safetensors"))
     base = load_file(str(resolve_model("embedded") / "model.safetensors"))
     assert set(trained) == set(base)
