@@ -91,11 +91,12 @@ def interval_text(estimate: Estimate | None, n_decimals: int = 1) -> str:
     return f"[{number_text(estimate.low, n_decimals)}, {number_text(estimate.high, n_decimals)}]"
 
 
-def estimate_text(estimate: Estimate | None, n_decimals: int = 1) -> str:
+def estimate_text(estimate: Estimate | None, n_decimals: int = 1, n_interval_decimals: int | None = None) -> str:
     """`mean [low, high]`, as far as they are known."""
     if estimate is None or finite(estimate.mean) is None:
         return ABSENT
-    return f"{number_text(estimate.mean, n_decimals)} {interval_text(estimate, n_decimals)}".rstrip()
+    n_interval = n_decimals if n_interval_decimals is None else n_interval_decimals
+    return f"{number_text(estimate.mean, n_decimals)} {interval_text(estimate, n_interval)}".rstrip()
 
 
 def duration_text(seconds: float | None) -> str:
@@ -136,20 +137,21 @@ def overhead_share(seconds: dict[str, float]) -> str:
 
 
 def cycle_table(records: Sequence[CycleRecord]) -> Table:
-    """A row for each cycle: its measures with 95 % intervals, its data, its loss and its time. Fits 100 columns."""
+    """A row for each cycle: its measures with 95 % intervals, its data, its loss and its time. Fits 80 columns."""
     table = _table("[low, high]: 95 % interval" + _missing_text(records))
-    for heading in ("cycle", "trait", "coherence", "words", "distinct", "kept/gen.", "loss", "wall"):
+    table.padding = (0, 0)  # type: ignore[assignment]
+    for heading in ("cycle", "trait", "coherence", "words", "distinct", "kept", "loss", "wall"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in by_cycle(records):
         measures = record.measures
         cells = [
             cycle_label(record.cycle),
-            estimate_text(measures.get("trait")),
-            estimate_text(measures.get("coherence")),
+            estimate_text(measures.get("trait"), n_interval_decimals=0),
+            estimate_text(measures.get("coherence"), n_interval_decimals=0),
             number_text(known_mean(measures.get("length_words"))),
             number_text(known_mean(measures.get("distinct_words")), 2),
             f"{record.n_kept}/{record.n_generated}" if record.n_generated else ABSENT,
-            number_text(training_loss(record), 3),
+            number_text(training_loss(record), 2),
             duration_text(record.seconds.get("wall")),
         ]
         table.add_row(*map(Text, cells))
