@@ -214,12 +214,7 @@ def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[L
         UserError: no such file, no YAML mapping, or a field that is unknown, missing or out of range (each named).
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read the config {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    data = read_yaml(path, "the config")
     if not isinstance(data, dict):
         raise UserError(f"{path} must hold a mapping of settings, such as 'trait: bliss'.")
     data.setdefault("name", path.stem)
@@ -242,6 +237,24 @@ def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[L
         configs.append(parse_config(variant, source=f"{path}, variant {name}"))
     _check_distinct(configs, path)
     return configs
+
+
+def read_yaml(path: Path, what: str, otherwise: str = "") -> Any:
+    """The content of a YAML file.
+
+    Args:
+        what: the file holds, for the sentence about a file that cannot be read.
+        otherwise: what else could be given in its place.
+
+    Raises:
+        UserError: it cannot be read, or is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {what} {path}: {error.strerror}{otherwise}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _check_distinct(configs: list[LineageConfig], path: Path) -> None:

@@ -23,6 +23,11 @@ class Cores:
     group: str
     n_cores: int
 
+    @property
+    def folder(self) -> Path:
+        """Where this node counts the roles at work; the session that made the group removes it."""
+        return Path(tempfile.gettempdir()) / f"idem-ray-cores-{self.group}"
+
 
 class CoreShare:
     """One role's part in the cores. A role at work has a marker file in its node's folder of the group.
@@ -36,7 +41,7 @@ class CoreShare:
 
         self._cores = cores
         self._set_threads = torch.set_num_threads
-        self._folder = Path(tempfile.gettempdir()) / f"idem-ray-cores-{cores.group}"
+        self._folder = cores.folder
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._marker = self._folder / str(os.getpid())
         self._n_threads = 0

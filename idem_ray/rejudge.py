@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from idem_ray.config import LineageConfig
+from idem_ray.config import LineageConfig, read_yaml
 from idem_ray.errors import UserError
 from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
@@ -78,13 +77,7 @@ def read_judge(judge: str) -> JudgeSettings:
     """
     if judge == "probe":
         return ProbeJudgeSettings()
-    path = Path(judge)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read the judge's settings {judge}: {error.strerror} (or use 'probe').") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{judge} is not valid YAML: {' '.join(str(error).split())}.") from error
+    data = read_yaml(Path(judge), "the judge's settings", " (or use 'probe')")
     data = data.get("judge", data) if isinstance(data, dict) else data
     try:
         adapter: TypeAdapter[JudgeSettings] = TypeAdapter(JudgeSettings)

@@ -1,6 +1,7 @@
 """Ray and the pools, started for a run and taken down after it."""
 
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +135,7 @@ def open_session(
             finetuner.close()
             for pool in (generators, judges, board):
                 pool.close()
+            shutil.rmtree(shared.folder, ignore_errors=True)
     finally:
         if started_here:
             ray.shutdown()

@@ -138,8 +138,7 @@ def overhead_share(seconds: dict[str, float]) -> str:
 
 def cycle_table(records: Sequence[CycleRecord]) -> Table:
     """A row for each cycle: its measures with 95 % intervals, its data, its loss and its time. Fits 80 columns."""
-    table = _table("[low, high]: 95 % interval" + _missing_text(records))
-    table.padding = (0, 0)  # type: ignore[assignment]
+    table = _table("[low, high]: 95 % interval" + _missing_text(records), padding=(0, 0, 0, 0))
     for heading in ("cycle", "trait", "coherence", "words", "distinct", "kept", "loss", "wall"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in by_cycle(records):
@@ -194,8 +193,8 @@ def stage_table(records: Sequence[CycleRecord], startup_seconds: float | None = 
     return table
 
 
-def _table(caption: str) -> Table:
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), caption=Text(caption, style="dim"), caption_justify="left")
+def _table(caption: str, padding: tuple[int, int, int, int] = (0, 0, 0, 1)) -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=padding, caption=Text(caption, style="dim"), caption_justify="left")
 
 
 def bounds_text(name: str, estimate: Estimate | None) -> str:
