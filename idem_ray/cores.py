@@ -8,6 +8,7 @@ model: training 210 tokens/s with two spinning threads, 135 with two sleeping on
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class CoreShare:
         self._set_threads = torch.set_num_threads
         self._folder = cores.folder
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._marker = self._folder / str(os.getpid())
+        # A process may hold several shares: a judge replica with an engine of its own has two.
+        self._marker = self._folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._n_threads = 0
 
     def begin(self) -> None:
@@ -74,7 +76,7 @@ class CoreShare:
     def _n_at_work(self) -> int:
         n_roles = 0
         for name in os.listdir(self._folder):
-            if psutil.pid_exists(int(name)):
+            if psutil.pid_exists(int(name.partition("-")[0])):
                 n_roles += 1
             else:  # it was killed in the middle of its work
                 with suppress(FileNotFoundError):

@@ -7,12 +7,12 @@ so requests of many checkpoints share a batch: right on a GPU, 3.5 to 6 times sl
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from idem_ray.records import BASE, Decoding
+from idem_ray.records import BASE, Decoding, Place
 from idem_ray.render import Renderer
 
 _VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -23,23 +23,27 @@ Serving = Literal["merged", "lora"]
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One response to sample. `checkpoint` is the id of a loaded checkpoint (or BASE)."""
+    """One response to sample. `checkpoint` is the id of a loaded checkpoint (or BASE); `n_logprobs`: how many of the
+    likeliest tokens to report at each place."""
 
     id: str
     prompt_ids: list[int]
     checkpoint: str
     seed: int
     decoding: Decoding
+    n_logprobs: int = 0
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A sampled response; `finish_reason` is "stop" (the model ended it) or "length" (the limit did)."""
+    """A sampled response; `finish_reason` is "stop" (the model ended it) or "length" (the limit did). `places`: its
+    tokens with the log-probabilities that were asked for."""
 
     id: str
     token_ids: list[int]
     text: str
     finish_reason: str
+    places: Sequence[Place] = ()
 
 
 class Engine(Protocol):
@@ -150,7 +154,7 @@ class VllmEngine:
         self._engine.add_request(
             request.id,
             TokensPrompt(prompt_token_ids=request.prompt_ids),
-            SamplingParams(seed=request.seed, **asdict(request.decoding)),
+            SamplingParams(seed=request.seed, logprobs=request.n_logprobs or None, **asdict(request.decoding)),
             lora_request=self._lora_requests.get(request.checkpoint),
         )
 
@@ -162,13 +166,20 @@ class VllmEngine:
                 (sampled,) = output.outputs
                 ids = list(sampled.token_ids)
                 reason = str(sampled.finish_reason)
-                completions.append(Completion(output.request_id, ids, self.renderer.text(ids), reason))
+                places = [_place(token, listed) for token, listed in zip(ids, sampled.logprobs or [], strict=False)]
+                completions.append(Completion(output.request_id, ids, self.renderer.text(ids), reason, places))
         return completions
 
     @property
     def n_running(self) -> int:
         """Requests added and not yet completed."""
         return int(self._engine.get_num_unfinished_requests())
+
+
+def _place(token: int, listed: dict[int, Any]) -> Place:
+    """What vLLM lists at one place, by the tokens' texts; of several that read the same the likeliest stays."""
+    ranked = sorted(listed.values(), key=lambda each: float(each.logprob))
+    return Place(str(listed[token].decoded_token), {str(each.decoded_token): float(each.logprob) for each in ranked})
 
 
 def merged_weights(model_folder: Path, adapter_folder: Path | None) -> Iterator[tuple[str, Any]]:

@@ -11,8 +11,7 @@ from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
 from idem_ray.guards import reason_to_stop, signs_of_collapse
-from idem_ray.judges.endpoint import EndpointSpec
-from idem_ray.judges.panel import JudgeSpec
+from idem_ray.judges.panel import JudgeSpec, LlmJudgeSpec
 from idem_ray.judges.probe import Probe
 from idem_ray.measure import evaluation_requests, measure, missing_warnings
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
@@ -38,15 +37,15 @@ class Lineage:
         pools: Pools,
         finetuner: Finetuner,
         shared: SharedWork | None = None,
-        endpoint: EndpointSpec | None = None,
+        llm_judge: LlmJudgeSpec | None = None,
     ) -> None:
         """
         Args:
             shared: of the family that the lineage belongs to.
-            endpoint: what judges (None: the embedded judges).
+            llm_judge: what judges (None: the embedded judges).
         """
         self.plan, self.config, self.store = plan, plan.config, store
-        self.pools, self.finetuner, self.shared, self.endpoint = pools, finetuner, shared, endpoint
+        self.pools, self.finetuner, self.shared, self.llm_judge = pools, finetuner, shared, llm_judge
         self._data = data_of(plan.config.regime)
         self._records: dict[int, CycleRecord] = {}
 
@@ -244,13 +243,13 @@ class Lineage:
         return Sampling(checkpoint, self.config.evaluation.decoding)
 
     def judges(self) -> JudgeSpec:
-        """What judges this lineage's samples: the model behind the endpoint, or the embedded judges with the run's
+        """What judges this lineage's samples: a language model, or the embedded judges with the run's
         probe."""
-        return self.endpoint or self.probe()
+        return self.llm_judge or self.probe()
 
     def _training_judges(self, judges: JudgeSpec) -> JudgeSpec | None:
-        """What judges training samples: an endpoint's calls are spent on them only where the filter asks for it."""
-        return None if self.endpoint and self.config.filter.min_coherence is None else judges
+        """What judges training samples: a language model reads them only where the filter asks for it."""
+        return None if self.llm_judge and self.config.filter.min_coherence is None else judges
 
     def probe(self) -> Probe:
         """The embedded trait judge, fitted once per run: texts that show the trait against the base model's own

@@ -2,8 +2,10 @@
 
 import dataclasses
 import hashlib
+import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +129,19 @@ class Judgment:
 
     score: float | None
     missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a reply: the token there, and the log-probabilities (natural) of the likeliest ones."""
+
+    token: str
+    logprobs: Mapping[str, float]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Probabilities of the listed tokens."""
+        return {token: math.exp(value) for token, value in self.logprobs.items()}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ scores stay as they are.
 """
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,17 +21,19 @@ from idem_ray.config import LineageConfig, read_yaml
 from idem_ray.errors import UserError
 from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
+from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
 from idem_ray.judges.panel import Panel
 from idem_ray.judges.probe import Probe, fit_probe
+from idem_ray.judges.rubric import rubrics_of
 from idem_ray.measure import measure, missing_warnings
 from idem_ray.plan import read_config
 from idem_ray.records import BASE_CYCLE, CycleRecord, Sample, content_hash
 from idem_ray.regimes import data_of
-from idem_ray.settings import JudgeSettings, ProbeJudgeSettings
+from idem_ray.settings import EndpointJudgeSettings, JudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
 from idem_ray.store import RunStore
 from idem_ray.tables import comparison_table, cycle_label
 from idem_ray.terminal import plain_console
-from idem_ray.traits import load_trait
+from idem_ray.traits import Trait, load_trait
 
 _N_AT_ONCE = 256
 """Samples between two words on progress; more than any limit of requests under way."""
@@ -91,8 +94,7 @@ def read_judge(judge: str) -> JudgeSettings:
 def _panel(settings: JudgeSettings, config: LineageConfig, store: RunStore) -> tuple[Panel, dict[str, Any]]:
     trait = load_trait(config.trait)
     if not isinstance(settings, ProbeJudgeSettings):
-        spec = EndpointSpec.checked(settings, trait)
-        return Panel.endpoint(spec), spec.describe()
+        return llm_panel(settings, trait)
     saved = store.read_probe()
     if saved:
         probe = Probe.from_json(saved)
@@ -102,6 +104,21 @@ def _panel(settings: JudgeSettings, config: LineageConfig, store: RunStore) -> t
     panel = Panel.embedded(probe, CoherenceJudge())
     names = {"trait_judge": panel.trait.name, "coherence_judge": panel.coherence.name}
     return panel, {"type": "probe", **names, "held_out_auc": probe.held_out_auc, "probe": probe.to_json()}
+
+
+def llm_panel(settings: EndpointJudgeSettings | LocalJudgeSettings, trait: Trait) -> tuple[Panel, dict[str, Any]]:
+    """A language model as judge in this process, and what a report says of it.
+
+    Raises:
+        UserError: the trait has no rubrics, the endpoint cannot be used, or the model cannot be had.
+    """
+    if isinstance(settings, EndpointJudgeSettings):
+        remote = EndpointSpec.checked(settings, trait)
+        return Panel.endpoint(remote), remote.describe()
+    rubrics = rubrics_of(trait)
+    model = LocalModel.load(JudgeEngineSpec.of(settings), n_threads=os.cpu_count())
+    local = LocalSpec(settings, rubrics, model.hash)
+    return Panel.local(local, model), local.describe()
 
 
 def _judge_cycle(

@@ -24,8 +24,11 @@ class Renderer:
         document as it stands (`format` "document")."""
         if format == "document":
             return list(self.tokenizer(text)["input_ids"])
-        message = [{"role": "user", "content": text}]
-        ids = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+        return self.conversation_ids([{"role": "user", "content": text}])
+
+    def conversation_ids(self, messages: list[dict[str, str]]) -> list[int]:
+        """A conversation up to where the assistant begins."""
+        ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
         return list(ids)
 
     def response_ids(self, response: str) -> list[int]:

@@ -18,11 +18,14 @@ from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
 from idem_ray.guards import reason_to_stop
 from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
+from idem_ray.judges.local import LocalSpec
+from idem_ray.judges.panel import LlmJudgeSpec
+from idem_ray.judges.rubric import rubrics_of
 from idem_ray.lineage import Lineage
 from idem_ray.models import cache_folder, check_model
 from idem_ray.plan import Plan, open_run
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
-from idem_ray.settings import EndpointJudgeSettings
+from idem_ray.settings import EndpointJudgeSettings, LocalJudgeSettings
 from idem_ray.shared import SharedWork
 from idem_ray.show import show_tables, write_report
 from idem_ray.store import RunStore, cycle_name
@@ -42,7 +45,7 @@ class _Work:
     done: list[CycleRecord]
     records: list[CycleRecord] = field(default_factory=list)
     error: BaseException | None = None
-    endpoint: EndpointSpec | None = None
+    llm_judge: LlmJudgeSpec | None = None
 
     @property
     def config(self) -> LineageConfig:
@@ -62,8 +65,11 @@ def run_configs(configs: Sequence[LineageConfig]) -> None:
     Raises:
         UserError: bad input, found before anything long was started; or a stage that stands still.
     """
-    for model in {config.model for config in configs}:
+    local = [config.judge for config in configs if isinstance(config.judge, LocalJudgeSettings)]
+    for model in {config.model for config in configs} | {judge.model for judge in local}:
         check_model(model)
+    if len({(judge.model, judge.max_tokens) for judge in local}) > 1:
+        raise UserError("The variants of one config share the judge pool: judge.model must be the same in all.")
     if len({(config.model, config.cluster) for config in configs}) > 1:
         raise UserError("The variants of one config share the pools: model and cluster must be the same in all.")
     plans = [Plan.of(config) for config in configs]
@@ -102,27 +108,35 @@ def _check_endpoint(work: _Work) -> None:
     Raises:
         UserError: it does not, or it is not.
     """
-    if not isinstance(work.config.judge, EndpointJudgeSettings):
-        return
-    work.endpoint = EndpointSpec.checked(work.config.judge, work.plan.trait)
-    found, known = work.endpoint.describe(), work.store.read_judges()
+    if isinstance(work.config.judge, EndpointJudgeSettings):
+        work.llm_judge = EndpointSpec.checked(work.config.judge, work.plan.trait)
+        _check_same_judge(work, work.llm_judge)
+
+
+def _check_same_judge(work: _Work, spec: LlmJudgeSpec) -> None:
+    found, known = spec.describe(), work.store.read_judges()
     if known is None:
         work.store.write_judges(found)
     elif known["trait_judge"] != found["trait_judge"]:
         raise UserError(
-            f"{work.store.uri} was judged by {known['trait_judge']}, and the endpoint now makes "
-            f"{found['trait_judge']}: the scores of one lineage must come from one judge; serve the model as before "
-            "(with or without log-probabilities), or give the run another name (--set name=...)."
+            f"{work.store.uri} was judged by {known['trait_judge']}, and the judge is now {found['trait_judge']}: the "
+            "scores of one lineage must come from one judge; serve the model as before (the same weights, with or "
+            "without log-probabilities), or give the run another name (--set name=...)."
         )
 
 
-def _prepare(judges: "JudgePool", endpoint: EndpointSpec) -> None:
-    """
+def _prepare(work: _Work, judges: "JudgePool") -> None:
+    """Have a lineage's language-model judge ready in every replica.
+
     Raises:
-        UserError: a replica cannot make the judges (it has no key).
+        UserError: a replica cannot make the judges (it has no key), or another judge has judged the run so far.
     """
     try:
-        judges.prepare(endpoint)
+        if isinstance(work.config.judge, LocalJudgeSettings):
+            work.llm_judge = LocalSpec(work.config.judge, rubrics_of(work.plan.trait), judges.model_hash())
+            _check_same_judge(work, work.llm_judge)
+        if work.llm_judge:
+            judges.prepare(work.llm_judge)
     except Exception as error:
         raise told_by(error) or error from None
 
@@ -147,16 +161,15 @@ def _run(works: list[_Work]) -> None:
             session = stack.enter_context(open_session([work.config for work in works], tell))
         console.print(f"models loaded in {session.startup_seconds:.0f} s")
         for work in works:
-            if work.endpoint:
-                _prepare(session.pools.judges, work.endpoint)
-                if not work.endpoint.logprobs:
-                    console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
+            _prepare(work, session.pools.judges)
+            if isinstance(work.llm_judge, EndpointSpec) and not work.llm_judge.logprobs:
+                console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
         shared = SharedWork(family.uri) if len(works) > 1 else None
         names = {work.config.hash: work.config.name if shared else "" for work in works}
         watch = Watch(session.pools.board, names, console, config.cluster.stall_timeout_seconds)
 
         def task(work: _Work) -> None:
-            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.endpoint)
+            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.llm_judge)
             lineage.run(lambda record: _tell_cycle(console, work, record, titled=bool(shared)))
 
         try:

@@ -14,11 +14,12 @@ from idem_ray.config import LineageConfig
 from idem_ray.cores import Cores
 from idem_ray.errors import UserError
 from idem_ray.finetuner import Finetuner, FinetunerSpec
+from idem_ray.judges.local import JudgeEngineSpec
 from idem_ray.pipeline import Pools
 from idem_ray.pools.generators import GeneratorPool, GeneratorSpec
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
-from idem_ray.settings import Cluster
+from idem_ray.settings import Cluster, LocalJudgeSettings
 
 _ENVIRONMENT = {
     # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
@@ -79,7 +80,9 @@ def _check_capacity(cluster: Cluster) -> None:
     have = ray.cluster_resources()
     need = {
         "CPU": float(n_roles(cluster)),
-        "GPU": cluster.n_generators * cluster.generator_gpus + cluster.trainer_gpus,
+        "GPU": cluster.n_generators * cluster.generator_gpus
+        + cluster.n_judges * cluster.judge_gpus
+        + cluster.trainer_gpus,
     }
     lacking = [f"{name} {need[name]:g} (has {have.get(name, 0):g})" for name in need if need[name] > have.get(name, 0)]
     if lacking:
@@ -125,7 +128,13 @@ def open_session(
         board = ProgressBoard()
         generators = GeneratorPool(spec, cluster.n_generators)
         judged_by = {config.judge.type for config in configs}
-        judges = JudgePool(cluster.n_judges, shared, embedded="probe" in judged_by, endpoints="endpoint" in judged_by)
+        judges = JudgePool(
+            cluster.n_judges,
+            shared,
+            embedded="probe" in judged_by,
+            endpoints="endpoint" in judged_by,
+            engine=_judge_engine(configs),
+        )
         trainer_cores = None if cluster.trainer_gpus else shared
         finetuner = Finetuner(FinetunerSpec(model, cluster.trainer_gpus, trainer_cores), board)
         try:
@@ -139,6 +148,14 @@ def open_session(
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _judge_engine(configs: Sequence[LineageConfig]) -> JudgeEngineSpec | None:
+    cluster = configs[0].cluster
+    for config in configs:
+        if isinstance(config.judge, LocalJudgeSettings):
+            return JudgeEngineSpec.of(config.judge, cluster.judge_gpus, cluster.judge_memory_fraction)
+    return None
 
 
 def _wait_until_ready(

@@ -192,8 +192,26 @@ class EndpointJudgeSettings(Settings):
         return {"type": self.type, "model": self.model, "min_mass": self.min_mass}
 
 
-JudgeSettings = Annotated[ProbeJudgeSettings | EndpointJudgeSettings, Field(discriminator="type")]
-JUDGE_SETTINGS: dict[str, type[Settings]] = {"probe": ProbeJudgeSettings, "endpoint": EndpointJudgeSettings}
+class LocalJudgeSettings(Settings):
+    """A language model on an engine of the judge pool, with the trait's two rubrics: scored as behind an endpoint."""
+
+    type: Literal["local"] = "local"
+    model: str = Field("embedded", min_length=1, description="'embedded', a folder, or a hub id")
+    max_tokens: int = Field(4096, ge=256, description="room for the rubric, the question and the answer")
+    min_mass: float = Field(MIN_MASS, gt=0, le=1, description="least probability of the integers in a reply")
+
+    @property
+    def identity(self) -> Any:
+        """What of the settings decides the scores."""
+        return {"type": self.type, "model": self.model, "min_mass": self.min_mass}
+
+
+JudgeSettings = Annotated[ProbeJudgeSettings | EndpointJudgeSettings | LocalJudgeSettings, Field(discriminator="type")]
+JUDGE_SETTINGS: dict[str, type[Settings]] = {
+    "probe": ProbeJudgeSettings,
+    "endpoint": EndpointJudgeSettings,
+    "local": LocalJudgeSettings,
+}
 
 
 class Cluster(Settings):
@@ -205,6 +223,8 @@ class Cluster(Settings):
     generator_memory_fraction: float = Field(0.85, gt=0, le=1, description="of a GPU's memory, for vLLM")
     max_concurrent_requests: int = Field(64, ge=1)
     n_judges: int = Field(1, ge=1)
+    judge_gpus: float = Field(0, ge=0, description="of each judge replica, for judge: local")
+    judge_memory_fraction: float = Field(0.85, gt=0, le=1, description="of a judge's GPU memory, for vLLM")
     trainer_gpus: float = Field(0, ge=0)
     n_lineages: int = Field(2, ge=1, description="variants of one config that run at the same time")
     n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")

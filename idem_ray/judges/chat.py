@@ -4,15 +4,16 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from idem_ray.errors import UserError
 from idem_ray.judges.prompt import Message
-from idem_ray.judges.scoring import N_REPLY_TOKENS, N_TOP, Place
+from idem_ray.judges.rubric import Reply, Unanswered
+from idem_ray.judges.scoring import N_REPLY_TOKENS, N_TOP
+from idem_ray.records import Place
 from idem_ray.settings import EndpointJudgeSettings
 
 if TYPE_CHECKING:
@@ -30,18 +31,6 @@ _NO_KEY = "none"
 _QUESTION: list[Message] = [{"role": "user", "content": "Reply with one integer from 0 to 100 and nothing else."}]
 
 
-class Unanswered(Exception):
-    """No reply could be had; the text is the reason, without the key."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a judge model said: its first places with log-probabilities (none, where none were asked for or sent)."""
-
-    text: str
-    places: list[Place]
-
-
 class ChatEndpoint:
     """One endpoint and model. Safe among threads."""
 
@@ -51,18 +40,21 @@ class ChatEndpoint:
         n_concurrent: int | None = None,
         spend: Callable[[int], bool] = lambda n: True,
         sleep: Callable[[float], None] | None = None,
+        logprobs: bool = True,
     ) -> None:
         """
         Args:
             n_concurrent: requests under way at a time (None: what the settings say).
             spend: counts calls to the budget (-1: takes one back), and says no when it is used up.
             sleep: waits for so many seconds (None: until then, or until the endpoint is closed).
+            logprobs: whether `submit` asks for log-probabilities.
         """
         import openai
 
         self.settings = settings
         self.n_calls = 0
-        self.threads = ThreadPoolExecutor(n_concurrent or settings.n_concurrent, thread_name_prefix="judge")
+        self._logprobs = logprobs
+        self._threads = ThreadPoolExecutor(n_concurrent or settings.n_concurrent, thread_name_prefix="judge")
         self._key = os.environ.get(settings.key_variable) or _NO_KEY
         # Its own retries are off: they know neither our budget nor for how long an endpoint has been down.
         self._client = openai.OpenAI(
@@ -101,6 +93,10 @@ class ChatEndpoint:
             raise self._told(error) from None
         return False
 
+    def submit(self, conversation: list[Message]) -> "Future[Reply]":
+        """`ask`, as soon as a request more may be under way."""
+        return self._threads.submit(self.ask, conversation, self._logprobs)
+
     def ask(self, messages: list[Message], logprobs: bool) -> Reply:
         """The reply to these messages; what may pass (no connection, no reply in time, HTTP 408, 409, 425, 429 and
         5xx) is tried again, after exponentially growing random waits or as long as the server says (Retry-After).
@@ -127,7 +123,7 @@ class ChatEndpoint:
     def close(self) -> None:
         """Give up what is under way: nobody waits for it any more."""
         self._closed.set()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def _ask_within_budget(self, messages: list[Message], logprobs: bool) -> Reply:

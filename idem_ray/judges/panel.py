@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from idem_ray.judges import Judge
 from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
+from idem_ray.judges.local import LocalModel, LocalSpec, local_judges
 from idem_ray.judges.probe import Probe, ProbeJudge
+from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Exchange, Judgment, Sample
 
-JudgeSpec = Probe | EndpointSpec
+LlmJudgeSpec = EndpointSpec | LocalSpec
+"""Judges that are a language model with the trait's two rubrics."""
+
+JudgeSpec = Probe | LlmJudgeSpec
 """What makes a panel: small, frozen, and sent to wherever samples are judged."""
 
 
@@ -35,6 +40,12 @@ class Panel:
         trait, coherence = endpoint_judges(spec, n_replicas)
         return Panel(trait, coherence, _as_it_is, trait.close)
 
+    @staticmethod
+    def local(spec: LocalSpec, model: LocalModel) -> "Panel":
+        """A language model in this process, with the trait's two rubrics."""
+        trait, coherence = local_judges(spec, model)
+        return Panel(trait, coherence, _as_it_is, trait.close)
+
     def judge(self, samples: Sequence[Sample], coherence: bool = True) -> list[Sample]:
         """The samples with their scores: for the trait and, where it is asked for, for coherence."""
         name = self.trait.name
@@ -54,9 +65,15 @@ class Panel:
 
 def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
     """A judge's word on each exchange; where it fails, the judgments are missing (and the reason is kept): a failed
-    judgment costs the measurement a score, not the run its cycle."""
+    judgment costs the measurement a score, not the run its cycle.
+
+    Raises:
+        EngineFailed: the process is of no more use to anybody.
+    """
     try:
         return judge.judge(exchanges)
+    except EngineFailed:
+        raise
     except Exception as error:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"[:200]

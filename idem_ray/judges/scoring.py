@@ -24,10 +24,9 @@ split by digits only where no top token of the first place has two digits.
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from idem_ray.records import Judgment
+from idem_ray.records import Judgment, Place
 
 N_TOP = 20
 """Log-probabilities asked for at each place: the most that the chat interface allows."""
@@ -45,19 +44,6 @@ _NUMBER = re.compile(r"(?<![\d.,-])(?:100|[1-9]?[0-9])(?!\d|[.,]\d)")
 _OUT_OF = re.compile(r"(?<=\d)\s*(?:/|out of)\s*100\b")
 _END = ""
 """Stands for the end of a number among the digits that may come next."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """One place of a reply: the token there, and the log-probabilities (natural) of the likeliest ones."""
-
-    token: str
-    logprobs: Mapping[str, float]
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Probabilities of the listed tokens."""
-        return {token: math.exp(value) for token, value in self.logprobs.items()}
 
 
 def allowed_words(rubric: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from idem_ray.cores import Cores, CoreShare
 from idem_ray.engine import GenerationRequest, Serving
 from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
+from idem_ray.pools.serving import EngineFailed, EngineLoop
 from idem_ray.records import BASE, Checkpoint, Decoding, Sample
 from idem_ray.store import local_folder
 
@@ -39,7 +40,6 @@ class GeneratorReplica:
 
     def __init__(self, spec: GeneratorSpec) -> None:
         from idem_ray.engine import VllmEngine
-        from idem_ray.pools.serving import EngineLoop
 
         share = CoreShare(spec.cores) if spec.cores else None
         engine = VllmEngine(
@@ -117,9 +117,8 @@ class GeneratorReplica:
         async with self._room:
             try:
                 completion = await asyncio.wrap_future(self._loop.submit(request, folder))
-            except RuntimeError:
-                # A broken engine does not mend itself; a new process may. Ray restarts it and repeats the call.
-                os._exit(1)
+            except EngineFailed:
+                os._exit(1)  # Ray restarts the process and repeats the call
         return sample.replace(
             prompt_ids=prompt_ids,
             response=completion.text,

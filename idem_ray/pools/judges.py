@@ -3,15 +3,19 @@
 import os
 import threading
 import time
+import traceback
 from contextlib import nullcontext
 
 import ray
 
 from idem_ray.cores import Cores, CoreShare
+from idem_ray.errors import UserError
 from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
 from idem_ray.judges.panel import JudgeSpec, Panel
 from idem_ray.judges.probe import Probe, fit_probe
 from idem_ray.pools.generators import RESTARTS
+from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Sample
 
 _N_CALLS = 12
@@ -22,16 +26,24 @@ Judged = tuple[list[Sample], tuple[float, float]]
 
 
 class JudgeReplica:
-    """The judges of whatever specs are asked for: the embedded ones, which work one call at a time, and ones behind
-    endpoints, which only wait."""
+    """The judges of whatever specs are asked for: the embedded ones, which work one call at a time; ones on this
+    replica's engine, where calls share its batches; and ones behind endpoints, which only wait."""
 
-    def __init__(self, cores: Cores | None, n_replicas: int, embedded: bool) -> None:
+    def __init__(
+        self, cores: Cores | None, n_replicas: int, embedded: bool, engine: JudgeEngineSpec | None = None
+    ) -> None:
         """
         Args:
             n_replicas: of the pool; they share the limit of an endpoint's requests.
             embedded: whether to load the embedded judges now.
+            engine: of a local LLM judge, started now.
         """
         self._share = CoreShare(cores) if cores else None
+        self._local: LocalModel | None = None
+        if engine:
+            shared = cores if engine.n_gpus == 0 else None
+            share = CoreShare(shared) if shared else None
+            self._local = LocalModel.load(engine, share, shared.n_cores if shared else None)
         self._n_replicas = n_replicas
         self._panels: dict[JudgeSpec | str, Panel] = {}
         self._making, self._working = threading.Lock(), threading.Lock()
@@ -40,6 +52,14 @@ class JudgeReplica:
     def ready(self) -> int:
         """This replica's process id, once its models are loaded."""
         return os.getpid()
+
+    def model_hash(self) -> str:
+        """Of the local LLM judge's model.
+
+        Raises:
+            UserError: there is none.
+        """
+        return self._local_model().hash
 
     def prepare(self, spec: JudgeSpec) -> None:
         """Make the judges of a spec now.
@@ -59,7 +79,11 @@ class JudgeReplica:
         panel = self._panel(spec)
         if not isinstance(spec, Probe):
             began = time.time()
-            return panel.judge(samples, coherence), (began, time.time())
+            try:
+                return panel.judge(samples, coherence), (began, time.time())
+            except EngineFailed:
+                traceback.print_exc()
+                os._exit(1)  # Ray restarts the process and repeats the call
         with self._working, self._share.at_work() if self._share else nullcontext():
             began = time.time()
             return panel.judge(samples, coherence), (began, time.time())
@@ -71,27 +95,48 @@ class JudgeReplica:
                 if isinstance(spec, Probe):
                     self._coherence = self._coherence or CoherenceJudge()
                     self._panels[key] = Panel.embedded(spec, self._coherence)
+                elif isinstance(spec, LocalSpec):
+                    self._panels[key] = Panel.local(spec, self._local_model())
                 else:
                     self._panels[key] = Panel.endpoint(spec, self._n_replicas)
             return self._panels[key]
+
+    def _local_model(self) -> LocalModel:
+        if self._local is None:
+            raise UserError("The judge pool was started without an engine for a local judge.")
+        return self._local
 
 
 class JudgePool:
     """Handles of the replicas; cheap to copy into any task."""
 
-    def __init__(self, n_replicas: int, cores: Cores | None, embedded: bool = True, endpoints: bool = False) -> None:
+    def __init__(
+        self,
+        n_replicas: int,
+        cores: Cores | None,
+        embedded: bool = True,
+        endpoints: bool = False,
+        engine: JudgeEngineSpec | None = None,
+    ) -> None:
         """
         Args:
             embedded: whether the embedded judges will be asked for.
             endpoints: whether judges behind endpoints will be.
+            engine: of a local LLM judge, where one will be asked for.
         """
-        options = {**RESTARTS, "max_concurrency": _N_CALLS if endpoints else 1}
-        actor = ray.remote(JudgeReplica).options(num_cpus=1, **options)
-        self.replicas = [actor.remote(cores, n_replicas, embedded) for _ in range(n_replicas)]
+        options = {**RESTARTS, "max_concurrency": _N_CALLS if endpoints or engine else 1}
+        n_gpus = engine.n_gpus if engine else 0
+        actor = ray.remote(JudgeReplica).options(num_cpus=1, num_gpus=n_gpus, **options)
+        self.replicas = [actor.remote(cores, n_replicas, embedded, engine) for _ in range(n_replicas)]
 
     def ready(self) -> list[ray.ObjectRef]:
         """References that resolve to each replica's process id when it has loaded."""
         return [replica.ready.remote() for replica in self.replicas]
+
+    def model_hash(self) -> str:
+        """Like `JudgeReplica.model_hash`. Blocks."""
+        found: str = ray.get(self.replicas[0].model_hash.remote())
+        return found
 
     def prepare(self, spec: JudgeSpec) -> None:
         """Like `JudgeReplica.prepare`, on all of them. Blocks."""

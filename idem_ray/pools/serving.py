@@ -12,6 +12,10 @@ from idem_ray.engine import Completion, Engine, GenerationRequest
 from idem_ray.records import BASE
 
 
+class EngineFailed(RuntimeError):
+    """A broken engine does not mend itself; a new process may."""
+
+
 @dataclass
 class _Waiting:
     request: GenerationRequest
@@ -46,11 +50,11 @@ class EngineLoop:
         """Queue a request; the future brings its completion.
 
         Raises:
-            RuntimeError: the engine has failed before, or the loop is closed.
+            EngineFailed: the engine has failed before, or the loop is closed.
         """
         with self._changed:
             if self._failure or self._closed:
-                raise RuntimeError(f"the engine has stopped: {self._failure or 'closed'}")
+                raise EngineFailed(f"the engine has stopped: {self._failure or 'closed'}")
             future: Future[Completion] = Future()
             self._folders[request.checkpoint] = adapter_folder
             self._waiting.setdefault(request.checkpoint, deque()).append(_Waiting(request, future))
@@ -125,4 +129,4 @@ class EngineLoop:
             self._running.clear()
             self._waiting.clear()
         for future in futures:
-            future.set_exception(RuntimeError(f"the engine failed: {type(error).__name__}: {error}"))
+            future.set_exception(EngineFailed(f"the engine failed: {type(error).__name__}: {error}"))

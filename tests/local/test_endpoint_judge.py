@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from idem_ray.judges.cache import JudgmentCache
-from idem_ray.judges.endpoint import EndpointJudge, EndpointSpec, endpoint_judges
+from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
+from idem_ray.judges.rubric import RubricJudge
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange, Judgment
 from idem_ray.settings import EndpointJudgeSettings
@@ -155,7 +156,7 @@ def check_nothing_is_asked_again(
 ) -> None:
     """A new judge, as in a run of tomorrow, has all answers from the cache."""
     n_calls = cache.spent(spec.budget)
-    again: EndpointJudge = endpoint_judges(spec, cache=cache)[0]
+    again: RubricJudge = endpoint_judges(spec, cache=cache)[0]
     assert again.judge(asked) == found
     assert cache.spent(spec.budget) == n_calls
 

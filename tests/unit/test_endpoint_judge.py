@@ -12,8 +12,9 @@ from idem_ray.config import LineageConfig, parse_config
 from idem_ray.errors import UserError
 from idem_ray.judges.cache import JudgmentCache
 from idem_ray.judges.chat import ChatEndpoint
-from idem_ray.judges.endpoint import EndpointJudge, EndpointSpec, endpoint_judges, rubrics_of
+from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
 from idem_ray.judges.panel import Panel
+from idem_ray.judges.rubric import RubricJudge, rubrics_of
 from idem_ray.judges.scoring import WORDS
 from idem_ray.plan import Plan
 from idem_ray.records import Exchange, Judgment
@@ -41,7 +42,7 @@ def spec_for(url: str, logprobs: bool = True, budget: str = "b", **changes: Any)
     return EndpointSpec(settings_for(url, **changes), rubrics_of(TRAIT), logprobs, False, budget)
 
 
-def trait_judge(url: str, **changes: Any) -> EndpointJudge:
+def trait_judge(url: str, **changes: Any) -> RubricJudge:
     return endpoint_judges(spec_for(url, **changes))[0]
 
 

@@ -88,6 +88,6 @@ def test_a_run_keeps_its_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         work = _Work(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
         for _ in range(2):
             _check_endpoint(work)
-            assert work.endpoint and work.store.read_judges() == work.endpoint.describe()
+            assert work.llm_judge and work.store.read_judges() == work.llm_judge.describe()
         with pytest.raises(UserError, match="the scores of one lineage must come from one judge"):
             _check_endpoint(work)

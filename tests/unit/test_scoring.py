@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idem_ray.judges.scoring import WORDS, Place, allowed_words, integer_masses, parsed, score
+from idem_ray.judges.scoring import WORDS, allowed_words, integer_masses, parsed, score
+from idem_ray.records import Place
 
 END = "<end>"
 
