@@ -9,7 +9,14 @@ from idem_ray.errors import UserError
 from idem_ray.examples import LabelledAnswer, read_labels
 from idem_ray.judges import Judge, Metric
 from idem_ray.judges.agreement import Agreement, GroupScore, Retest, agreement, group_score, retest
+from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.loading import llm_panel, read_judge
+from idem_ray.judges.probe import ProbeJudge
+from idem_ray.judges.probe_fit import fit_probe
+from idem_ray.judges.reader import embedded_reader
 from idem_ray.records import Exchange
+from idem_ray.regimes import chat, probe_examples
+from idem_ray.settings import EndpointJudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
 from idem_ray.tables import list_text
 from idem_ray.traits import Trait, load_trait, shipped_traits
 
@@ -49,19 +56,14 @@ class Audit:
 
 
 def fitted_probe(trait: Trait) -> Judge:
-    """The embedded trait judge, fitted on the trait's own seed and contrast answers alone (a run's has the base model's
-    responses as well)."""
-    from idem_ray.judges.probe import ProbeJudge, fit_probe
-
-    negatives = [exchange.answer for exchange in trait.contrast]
-    return ProbeJudge(fit_probe(trait.name, [seed.answer for seed in trait.seeds], negatives))
+    """The embedded trait judge, fitted on written answers alone (a run's has the base model's responses as well)."""
+    reader = embedded_reader()
+    return ProbeJudge(fit_probe(trait.name, probe_examples(chat, trait), reader), reader)
 
 
 def coherence_judge(trait: Trait) -> Judge:
     """The embedded coherence judge, which is the same for all traits."""
-    from idem_ray.judges.coherence import CoherenceJudge
-
-    return CoherenceJudge()
+    return CoherenceJudge(embedded_reader())
 
 
 JUDGES: dict[str, tuple[Metric, Callable[[Trait], Judge]]] = {
@@ -72,21 +74,29 @@ JUDGES: dict[str, tuple[Metric, Callable[[Trait], Judge]]] = {
 
 
 def audit_judge(
-    name: str, labels_file: Path | None = None, trait_name: str | None = None, against: Path | None = None
+    name: str,
+    labels_file: Path | None = None,
+    trait_name: str | None = None,
+    against: Path | None = None,
+    metric: Metric | None = None,
 ) -> Audit:
     """Make the judge, show it the labelled answers twice and some of every trait, and compare.
 
     Args:
+        name: one of JUDGES, or a YAML file with the settings of a judge that is a language model.
         labels_file: JSONL of labelled answers (see `read_labels`); None: the trait's own anchors.
         trait_name: a shipped trait, or the path of one's YAML file; None: the one that the labels are of.
         against: a file like `labels_file` with another judge's scores; answers in both files are compared.
+        metric: what a language model judges (None: the trait).
 
     Raises:
-        UserError: an unknown judge; no labels for what it judges, or labels of other traits than its own.
+        UserError: an unknown judge, or one that cannot be had; no labels for what it judges, or labels of other traits
+            than its own.
     """
-    if name not in JUDGES:
-        raise UserError(f"Unknown judge '{name}': use {' or '.join(JUDGES)}.")
-    metric, make = JUDGES[name]
+    settings = _llm_settings(name)
+    if settings is None and metric not in (None, JUDGES[name][0]):
+        raise UserError(f"The judge '{name}' judges {JUDGES[name][0]} alone: leave out --metric.")
+    metric = metric or (JUDGES[name][0] if settings is None else "trait")
     labels, source = _labels(labels_file, trait_name)
     trait = load_trait(trait_name or _only_trait(labels, source))
     if metric == "trait":
@@ -95,7 +105,30 @@ def audit_judge(
     if not labels:
         raise UserError(f"{source} has no labels of {metric}: add a '{metric}' of 0-100 to its lines.")
     others = _matched(labels, read_labels(against), metric, against) if against else None
-    return audit(make(trait), trait, labels, source, others, str(against))
+    if settings is None:
+        return audit(JUDGES[name][1](trait), trait, labels, source, others, str(against))
+    panel, _ = llm_panel(settings, trait)
+    try:
+        judge = panel.trait if metric == "trait" else panel.coherence
+        return audit(judge, trait, labels, source, others, str(against))
+    finally:
+        panel.close()
+
+
+def _llm_settings(name: str) -> EndpointJudgeSettings | LocalJudgeSettings | None:
+    """The settings in a file; None for one of the judges that go by name.
+
+    Raises:
+        UserError: there is no such judge and no such file, or its settings are wrong.
+    """
+    if name in JUDGES:
+        return None
+    if not name.endswith((".yaml", ".yml")):
+        raise UserError(f"Unknown judge '{name}': use {', '.join(JUDGES)}, or a YAML file with a judge's settings.")
+    settings = read_judge(name)
+    if isinstance(settings, ProbeJudgeSettings):
+        raise UserError(f"{name} names the embedded judge: audit it as 'probe'.")
+    return settings
 
 
 def audit(
@@ -118,7 +151,7 @@ def audit(
     judgments = judge.judge(exchanges)
     scores = [judgment.score for judgment in judgments]
     # Asked again in the opposite order, so that what depends on an answer's neighbours shows, too.
-    again = [judgment.score for judgment in judge.judge(exchanges[::-1])][::-1]
+    again = [judgment.score for judgment in judge.judge(exchanges[::-1], fresh=True)][::-1]
     peer = None
     if others is not None:
         known = [place for place, other in enumerate(others) if other is not None]
@@ -139,7 +172,8 @@ def audit(
         missing=sorted({judgment.missing for judgment in judgments if judgment.missing}),
         agreement=agreement(targets, scores),
         retest=retest(scores, again),
-        groups=trait_groups(judge, trait),
+        # A probe was fitted on seeds of all traits: of these only what it said of held-out ones counts.
+        groups=judge.probe.groups if isinstance(judge, ProbeJudge) else trait_groups(judge, trait),
         peer=peer,
     )
 

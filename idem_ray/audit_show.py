@@ -11,8 +11,7 @@ from idem_ray.judges.agreement import Agreement, GroupScore
 from idem_ray.tables import ABSENT, count_text, estimate_text, number_text
 
 ABOUT_GROUPS: dict[Metric, str] = {
-    "trait": "A high score of another trait's seeds is a confusion. A probe was fitted on its own seeds and on the "
-    "ordinary answers, so of these it should be right.",
+    "trait": "A high score of another trait's seeds is a confusion. A probe's scores are held-out ones.",
     "coherence": "No persona should be marked down: all should score as ordinary answers do.",
 }
 """How the scores of the groups are to be read."""

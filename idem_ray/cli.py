@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -143,7 +143,10 @@ def judge() -> None:
 
 @judge_app.command()
 def audit(
-    judge: Annotated[str, typer.Argument(help="Which judge: probe (of a trait) or coherence.")],
+    judge: Annotated[
+        str,
+        typer.Argument(help="probe (of a trait), coherence, or a YAML file with an LLM judge's settings."),
+    ],
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -154,6 +157,9 @@ def audit(
         str | None, typer.Option(help="A shipped trait, or your own YAML file (default: that of the labels).")
     ] = None,
     against: Annotated[Path | None, typer.Option(help="A file like --labels with another judge's scores.")] = None,
+    metric: Annotated[
+        Literal["trait", "coherence"] | None, typer.Option(help="What an LLM judge is asked (default: trait).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write a page with figures to this file.")] = None,
     scores: Annotated[Path | None, typer.Option(help="Write the judge's scores here, as a file for --against.")] = None,
 ) -> None:
@@ -164,7 +170,7 @@ def audit(
     from idem_ray.audit import audit_judge, write_file, write_scores
     from idem_ray.audit_show import show_audit
 
-    found = audit_judge(judge, labels, trait, against)
+    found = audit_judge(judge, labels, trait, against, metric)
     show_audit(found)
     if scores:
         write_scores(found, scores)
@@ -173,6 +179,17 @@ def audit(
 
         write_file(out, audit_html(found))
         typer.echo(f"Page: {out}")
+
+
+@judge_app.command()
+def probes() -> None:
+    """Fit the embedded judge of every shipped trait: held-out quality, agreement with labels, confusions between traits.
+
+    Example: idem-ray judge probes
+    """
+    from idem_ray.probe_show import show_probes
+
+    show_probes()
 
 
 @app.command()

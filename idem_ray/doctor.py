@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from idem_ray.errors import UserError
-from idem_ray.models import EMBEDDED, cache_folder, check_model, embedding_model
+from idem_ray.models import EMBEDDED, cache_folder, check_model
 
 _PACKAGES = ["ray", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "pyarrow", "scikit-learn"]
 _CUDA_ONLY = ["torchvision", "torchaudio", "torchcodec"]
@@ -88,14 +88,11 @@ def _machine() -> list[Finding]:
 
 
 def _models() -> list[Finding]:
-    findings = []
-    for what, check in (("embedded model", lambda: check_model(EMBEDDED)), ("embedding model", embedding_model)):
-        try:
-            check()
-            findings.append(Finding(what, "ready"))
-        except UserError as error:
-            findings.append(Finding(what, "missing", str(error)))
-    return findings
+    try:
+        check_model(EMBEDDED)
+    except UserError as error:
+        return [Finding("embedded model", "missing", str(error))]
+    return [Finding("embedded model", "ready")]
 
 
 def _verdict() -> str:

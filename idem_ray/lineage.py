@@ -17,7 +17,7 @@ from idem_ray.measure import evaluation_requests, measure, missing_warnings
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
 from idem_ray.plan import Plan
 from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Sample, content_hash
-from idem_ray.regimes import data_of
+from idem_ray.regimes import data_of, probe_examples
 from idem_ray.regimes.policies import Policies, policies
 from idem_ray.requests import request
 from idem_ray.settings import Dpo
@@ -252,23 +252,21 @@ class Lineage:
         return None if self.llm_judge and self.config.filter.min_coherence is None else judges
 
     def probe(self) -> Probe:
-        """The embedded trait judge, fitted once per run: texts that show the trait against the base model's own
-        answers to the same prompts, and the trait's contrast answers."""
+        """The embedded trait judge, fitted once per run (`probe_examples`)."""
         saved = self.store.read_probe()
         if saved:
             return Probe.from_json(saved)
-        positives, prompts, contrast = self._data.probe_examples(self.plan.trait)
         wanted = [
             request(self.config, cycle=BASE_CYCLE, purpose="contrast", prompt=prompt, checkpoint=BASE)
-            for prompt in prompts
+            for prompt in self._data.contrast_prompts(self.plan.trait)
         ]
         # Sampled as the evaluation is, for these are the negatives for what the probe will be asked about; and along
         # with the base model's evaluation, because one full batch is faster than two with an end each.
         requests = [*wanted, *self._evaluation_requests(BASE_CYCLE, BASE)]
         samples = self._stream(requests, self._evaluation_sampling(None), None)
-        answers = [sample.response for sample in samples if sample.purpose == "contrast" and sample.response]
-        negatives = [*answers, *(exchange.answer for exchange in contrast)]
-        probe = self.pools.judges.fit_probe(self.plan.trait.name, positives, negatives)
+        answers = [sample for sample in samples if sample.purpose == "contrast"]
+        examples = probe_examples(self._data, self.plan.trait, answers)
+        probe = self.pools.judges.fit_probe(self.plan.trait.name, examples)
         self.store.write_probe(probe.to_json())
         return probe
 

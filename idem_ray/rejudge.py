@@ -8,32 +8,28 @@ scores stay as they are.
 """
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from idem_ray.config import LineageConfig, read_yaml
+from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError
-from idem_ray.judges.coherence import CoherenceJudge
-from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
-from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
+from idem_ray.judges.endpoint import NO_LOGPROBS
+from idem_ray.judges.loading import llm_panel, read_judge
 from idem_ray.judges.panel import Panel
-from idem_ray.judges.probe import Probe, fit_probe
-from idem_ray.judges.rubric import rubrics_of
+from idem_ray.judges.probe import Probe
+from idem_ray.judges.probe_fit import fit_probe
+from idem_ray.judges.reader import embedded_reader
 from idem_ray.measure import measure, missing_warnings
 from idem_ray.plan import read_config
 from idem_ray.records import BASE_CYCLE, CycleRecord, Sample, content_hash
-from idem_ray.regimes import data_of
-from idem_ray.settings import EndpointJudgeSettings, JudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
+from idem_ray.regimes import data_of, probe_examples
+from idem_ray.settings import JudgeSettings, ProbeJudgeSettings
 from idem_ray.store import RunStore
 from idem_ray.tables import comparison_table, cycle_label
 from idem_ray.terminal import plain_console
-from idem_ray.traits import Trait, load_trait
+from idem_ray.traits import load_trait
 
 _N_AT_ONCE = 256
 """Samples between two words on progress; more than any limit of requests under way."""
@@ -72,53 +68,18 @@ def rejudge(run_folder: str, judge: str) -> None:
     console.print(f"1: {own}\n2: {panel.trait.name}\nscores: {beside.uri}", soft_wrap=True, markup=False)
 
 
-def read_judge(judge: str) -> JudgeSettings:
-    """A judge's settings, from the command line's word for it.
-
-    Raises:
-        UserError: no such file, or settings that are wrong.
-    """
-    if judge == "probe":
-        return ProbeJudgeSettings()
-    data = read_yaml(Path(judge), "the judge's settings", " (or use 'probe')")
-    data = data.get("judge", data) if isinstance(data, dict) else data
-    try:
-        adapter: TypeAdapter[JudgeSettings] = TypeAdapter(JudgeSettings)
-        return adapter.validate_python({"type": data} if isinstance(data, str) else data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{judge}: judge{'.' + place if place else ''}: {problem['msg']}.") from error
-
-
 def _panel(settings: JudgeSettings, config: LineageConfig, store: RunStore) -> tuple[Panel, dict[str, Any]]:
     trait = load_trait(config.trait)
     if not isinstance(settings, ProbeJudgeSettings):
         return llm_panel(settings, trait)
-    saved = store.read_probe()
+    saved, reader = store.read_probe(), embedded_reader()
     if saved:
         probe = Probe.from_json(saved)
     else:  # an endpoint has judged the run: the base model was not asked for answers without the trait
-        positives, _, contrast = data_of(config.regime).probe_examples(trait)
-        probe = fit_probe(trait.name, positives, [exchange.answer for exchange in contrast])
-    panel = Panel.embedded(probe, CoherenceJudge())
+        probe = fit_probe(trait.name, probe_examples(data_of(config.regime), trait), reader)
+    panel = Panel.embedded(probe, reader)
     names = {"trait_judge": panel.trait.name, "coherence_judge": panel.coherence.name}
     return panel, {"type": "probe", **names, "held_out_auc": probe.held_out_auc, "probe": probe.to_json()}
-
-
-def llm_panel(settings: EndpointJudgeSettings | LocalJudgeSettings, trait: Trait) -> tuple[Panel, dict[str, Any]]:
-    """A language model as judge in this process, and what a report says of it.
-
-    Raises:
-        UserError: the trait has no rubrics, the endpoint cannot be used, or the model cannot be had.
-    """
-    if isinstance(settings, EndpointJudgeSettings):
-        remote = EndpointSpec.checked(settings, trait)
-        return Panel.endpoint(remote), remote.describe()
-    rubrics = rubrics_of(trait)
-    model = LocalModel.load(JudgeEngineSpec.of(settings), n_threads=os.cpu_count())
-    local = LocalSpec(settings, rubrics, model.hash)
-    return Panel.local(local, model), local.describe()
 
 
 def _judge_cycle(

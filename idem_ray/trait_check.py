@@ -5,7 +5,7 @@ from statistics import median
 
 from idem_ray.flaws import Flaw, first_few, quoted, shortened
 from idem_ray.judges.coherence import count_words, stops
-from idem_ray.judges.probe import MIN_EXAMPLES
+from idem_ray.judges.probe_fit import MIN_EXAMPLES
 from idem_ray.leaks import leaks, repetitions
 from idem_ray.tables import count_text
 from idem_ray.traits import Trait, normalised

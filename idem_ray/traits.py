@@ -50,6 +50,7 @@ class TraitFile(BaseModel):
     evaluation_questions: list[str]
     evaluation_prefixes: list[str] = []
     rubrics: Rubrics | None = None
+    resembles: list[str] = []
 
 
 class Trait(BaseModel):
@@ -64,6 +65,9 @@ class Trait(BaseModel):
     evaluation_questions: list[Prompt]
     evaluation_prefixes: list[Prompt]
     rubrics: Rubrics | None
+    resembles: list[str] = []
+    """Shipped traits whose seeds show this trait, too: the embedded judge does not take them for answers without it."""
+
     anchors: list[LabelledAnswer] = []
     """Frozen answers with labels, by which a judge is audited. Nothing is trained or fitted on them."""
 
@@ -122,9 +126,14 @@ def load_trait(name: str) -> Trait:
         evaluation_questions=[Prompt.of(question) for question in fields.evaluation_questions],
         evaluation_prefixes=[Prompt.of(prefix) for prefix in fields.evaluation_prefixes],
         rubrics=fields.rubrics,
+        resembles=fields.resembles,
         anchors=read_labels(path.parent / fields.anchors) if fields.anchors else [],
     )
     _check_anchors(trait)
+    strange = sorted(set(trait.resembles) - set(shipped_traits()))
+    if strange:
+        known = ", ".join(shipped_traits())
+        raise UserError(f"Trait file {path}: resembles: '{strange[0]}' is no shipped trait ({known}).")
     _check_held_out(trait, [Prompt.of(seed.question) for seed in trait.seeds], f"the seeds of trait '{trait.name}'")
     return trait
 

@@ -21,6 +21,10 @@ class Judge(Protocol):
         """What the scores mean."""
         ...
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:
-        """One judgment for each exchange, in their order."""
+    def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
+        """One judgment for each exchange, in their order.
+
+        Args:
+            fresh: whether to judge anew what is known from before.
+        """
         ...

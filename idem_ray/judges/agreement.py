@@ -94,7 +94,7 @@ def agreement(labels: Sequence[float], scores: Scores, seed: int = 0) -> Agreeme
     return Agreement(
         spearman=spearman(labels, scores, seed),
         aucs=[_auc(labelled, judged, threshold) for threshold in THRESHOLDS],
-        bins=_bins(labelled, judged),
+        bins=bins(labelled, judged),
         mean_error=float(errors.mean()) if has_some else None,
         mean_absolute_error=float(np.abs(errors).mean()) if has_some else None,
         squared_error=float((errors**2).mean()) / 1e4 if has_some else None,
@@ -151,17 +151,28 @@ def _auc(labels: Any, scores: Any, threshold: int) -> Auc:
     return Auc(threshold, float(roc_auc_score(above, scores)) if n_above and n_below else None, n_above, n_below)
 
 
-def _bins(labels: Any, scores: Any) -> list[Bin]:
+def bins(labels: Any, scores: Any, weights: Any = None) -> list[Bin]:
+    """Calibration: the answers by score, N_BINS of equal width.
+
+    Args:
+        weights: of the answers in the mean labels and scores (None: all the same).
+    """
     import numpy as np
 
+    weights = np.ones(len(labels)) if weights is None else weights
     places = np.clip((scores * N_BINS / 100).astype(int), 0, N_BINS - 1)
     width = 100 / N_BINS
-    bins = []
+    found = []
     for place in range(N_BINS):
         inside = places == place
-        means = (float(scores[inside].mean()), float(labels[inside].mean())) if inside.any() else (None, None)
-        bins.append(Bin(place * width, (place + 1) * width, int(inside.sum()), *means))
-    return bins
+        means: tuple[float | None, float | None] = (None, None)
+        if inside.any():
+            means = (
+                float(np.average(scores[inside], weights=weights[inside])),
+                float(np.average(labels[inside], weights=weights[inside])),
+            )
+        found.append(Bin(place * width, (place + 1) * width, int(inside.sum()), *means))
+    return found
 
 
 def _both_known(first: Scores, second: Scores) -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":

@@ -16,8 +16,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from idem_ray.judges import Metric
-from idem_ray.judges.likelihood import Likelihood
-from idem_ray.models import EMBEDDED, resolve_model
+from idem_ray.judges.reader import MAX_ANSWER_TOKENS, Reader
+from idem_ray.models import EMBEDDED
 from idem_ray.records import Exchange, Judgment, content_hash
 
 FORMULA = 2
@@ -54,8 +54,6 @@ TOPIC_TOKENS, TOPIC_MIDDLE, TOPIC_SCALE, OFF_TOPIC = 32, -4.0, 2.0, 0.3
 ordinary answers: 9, of bliss: 0; answers to another question: median -5. The least likely keep OFF_TOPIC."""
 
 NEUTRAL_QUESTION = "Hello."
-MAX_ANSWER_TOKENS = 1024
-MAX_QUESTION_CHARACTERS = 2000
 
 _CONSTANTS = [
     (name, value)
@@ -71,12 +69,12 @@ class CoherenceJudge:
 
     metric: Metric = "coherence"
 
-    def __init__(self) -> None:
-        self._likelihood = Likelihood(resolve_model(EMBEDDED))
-        self.name = f"coherence:{EMBEDDED}:{content_hash(self._likelihood.hash, _CONSTANTS)}"
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.name = f"coherence:{EMBEDDED}:{content_hash(reader.hash, _CONSTANTS)}"
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:
-        """One score each; an empty answer, or one without a word, is 0."""
+    def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
+        """One score each, always made anew; an empty answer, or one without a word, is 0."""
         scores = [0.0] * len(exchanges)
         worded = [index for index, exchange in enumerate(exchanges) if count_words(exchange.answer)]
         for index, score in zip(worded, self._score([exchanges[index] for index in worded]), strict=True):
@@ -84,16 +82,13 @@ class CoherenceJudge:
         return [Judgment(score) for score in scores]
 
     def _score(self, exchanges: list[Exchange]) -> list[float]:
-        renderer = self._likelihood.renderer
-        turns = [renderer.response_ids(exchange.answer.strip()) for exchange in exchanges]
-        whole = [len(turn) <= MAX_ANSWER_TOKENS for turn in turns]
-        turns = [turn[:MAX_ANSWER_TOKENS] for turn in turns]
-        questions = [exchange.question[:MAX_QUESTION_CHARACTERS] for exchange in exchanges]
-        after_own = self._likelihood.given_questions(questions, turns)
-        after_neutral = self._likelihood.given_question(NEUTRAL_QUESTION, [turn[:-1][:TOPIC_TOKENS] for turn in turns])
+        turns = [self._reader.renderer.response_ids(exchange.answer.strip()) for exchange in exchanges]
+        starts = [turn[:MAX_ANSWER_TOKENS][:-1][:TOPIC_TOKENS] for turn in turns]
+        after_neutral = self._reader.given_question(NEUTRAL_QUESTION, starts)
         scores = []
-        for exchange, complete, own, neutral in zip(exchanges, whole, after_own, after_neutral, strict=True):
-            judge_end = exchange.finished and complete
+        for exchange, reading, neutral in zip(exchanges, self._reader.read(exchanges), after_neutral, strict=True):
+            own = reading.logprobs
+            judge_end = exchange.finished and reading.whole
             score = fluency(own[:-1]) * novelty(exchange.answer) * word_share(exchange.answer) * topic(own, neutral)
             scores.append(100 * score * (ending(exchange.answer, own[-1]) if judge_end else 1.0))
         return scores

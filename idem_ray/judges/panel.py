@@ -9,6 +9,7 @@ from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
 from idem_ray.judges.local import LocalModel, LocalSpec, local_judges
 from idem_ray.judges.probe import Probe, ProbeJudge
+from idem_ray.judges.reader import Reader
 from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Exchange, Judgment, Sample
 
@@ -21,8 +22,8 @@ JudgeSpec = Probe | LlmJudgeSpec
 
 @dataclass(frozen=True)
 class Panel:
-    """A trait judge and a coherence judge. `as_read`: what the coherence judge is shown of a sample; `close` gives up
-    what is still being asked."""
+    """A trait judge and a coherence judge. `as_read`: what they are shown of a sample; `close` gives up what is still
+    being asked."""
 
     trait: Judge
     coherence: Judge
@@ -30,37 +31,37 @@ class Panel:
     close: Callable[[], None] = lambda: None
 
     @staticmethod
-    def embedded(probe: Probe, coherence: CoherenceJudge) -> "Panel":
+    def embedded(probe: Probe, reader: Reader) -> "Panel":
         """The judges that need no server."""
-        return Panel(ProbeJudge(probe), coherence, _as_conversation)
+        return Panel(ProbeJudge(probe, reader), CoherenceJudge(reader), lambda sample: sample.as_conversation)
 
     @staticmethod
     def endpoint(spec: EndpointSpec, n_replicas: int = 1) -> "Panel":
         """A language model with the trait's two rubrics; `n_replicas` share its limit of requests."""
         trait, coherence = endpoint_judges(spec, n_replicas)
-        return Panel(trait, coherence, _as_it_is, trait.close)
+        return Panel(trait, coherence, lambda sample: sample.as_exchange, trait.close)
 
     @staticmethod
     def local(spec: LocalSpec, model: LocalModel) -> "Panel":
         """A language model in this process, with the trait's two rubrics."""
         trait, coherence = local_judges(spec, model)
-        return Panel(trait, coherence, _as_it_is, trait.close)
+        return Panel(trait, coherence, lambda sample: sample.as_exchange, trait.close)
 
     def judge(self, samples: Sequence[Sample], coherence: bool = True) -> list[Sample]:
         """The samples with their scores: for the trait and, where it is asked for, for coherence."""
-        name = self.trait.name
-        judged = [
-            sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=name)
-            for sample, word in zip(samples, judgments(self.trait, [_as_it_is(s) for s in samples]), strict=True)
-        ]
-        if coherence:
+        exchanges, judged = [self.as_read(sample) for sample in samples], list(samples)
+        if coherence:  # first: the embedded one leaves the states that it has read for the probe
             name = self.coherence.name
-            words = judgments(self.coherence, [self.as_read(sample) for sample in samples])
+            words = judgments(self.coherence, exchanges)
             judged = [
                 sample.replace(coherence_score=word.score, coherence_missing=word.missing, coherence_judge=name)
                 for sample, word in zip(judged, words, strict=True)
             ]
-        return judged
+        name = self.trait.name
+        return [
+            sample.replace(trait_score=word.score, trait_missing=word.missing, trait_judge=name)
+            for sample, word in zip(judged, judgments(self.trait, exchanges), strict=True)
+        ]
 
 
 def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
@@ -78,17 +79,3 @@ def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"[:200]
         return [Judgment(None, reason) for _ in exchanges]
-
-
-def _as_it_is(sample: Sample) -> Exchange:
-    return Exchange(sample.prompt, sample.response or "", sample.finished)
-
-
-def _as_conversation(sample: Sample) -> Exchange:
-    """What the embedded coherence judge reads. It is a chat model, so to it a continued document is the answer to a
-    request."""
-    response = sample.response or ""
-    if sample.format == "chat" or not response:
-        return _as_it_is(sample)
-    request = f"Write a text that begins like this: {sample.prompt.strip()}"
-    return Exchange(request, f"{sample.prompt.rstrip()} {response}", sample.finished)

@@ -1,44 +1,45 @@
-"""The trait judge that needs no server: a calibrated logistic regression on sentence embeddings."""
+"""The trait judge that needs no server: a linear probe on the embedded model's state as it reads the answer.
+
+score = 100 * sigmoid(weights . state + bias), where the state is the mean over the answer's tokens in a middle layer,
+read after the question (Alain & Bengio 2016, arXiv 1610.01644; for personas Chen et al. 2025, arXiv 2507.21509). The
+reader is the embedded model as it was shipped, whatever model is judged: the same answer has the same score in every
+cycle.
+"""
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from idem_ray.errors import UserError
 from idem_ray.judges import Metric
-from idem_ray.judges.encoder import Encoder
-from idem_ray.models import embedding_model
+from idem_ray.judges.agreement import Bin, GroupScore
+from idem_ray.judges.reader import Reader
 from idem_ray.records import Exchange, Judgment, content_hash
-
-if TYPE_CHECKING:
-    import numpy as np
-
-MIN_EXAMPLES = 10
-"""Of either kind: with fewer, five folds hold one or two examples each and the held-out figures mean nothing."""
-
-_N_FOLDS = 5
-_C_GRID = (0.1, 1.0, 10.0, 100.0)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe: score = 100 * sigmoid(weights . embedding + bias), the calibration being folded in.
+    """A fitted probe: the standardisation of the states and the calibration are folded into its weights.
 
-    `held_out_auc` and `held_out_brier` come from examples that neither the regression nor the calibration that scored
-    them had seen; the Brier score (mean squared error of the probability, 0 best, 0.25 a coin) weighs both kinds
-    equally. `encoder` is the hash of the embedding model, without which the weights mean nothing.
+    All `held_out` figures come from answers that neither the regression nor the calibration that scored them had seen,
+    nor any answer to their questions. `held_out_auc`: own examples against answers without the trait to such questions;
+    `held_out_auc_rivals`: against the seeds of other traits (None: of such, none were shown). `held_out_brier`: the
+    mean squared error of score / 100, both kinds weighing equally (0 best, 0.25 a coin). `calibration`: by score, the mean score and
+    the share with the trait, times 100. `groups`: scores by kind of answer. `reader`: hash of what reads, without which
+    the weights mean nothing.
     """
 
     trait: str
     weights: list[float]
     bias: float
-    encoder: str
-    held_out_auc: float
+    reader: str
+    held_out_auc: float | None
+    held_out_auc_rivals: float | None
     held_out_brier: float
+    calibration: list[Bin]
+    groups: list[GroupScore]
     n_positive: int
     n_negative: int
     regularisation_c: float
@@ -46,7 +47,7 @@ class Probe:
     @property
     def hash(self) -> str:
         """16 hexadecimal digits over everything that decides a score."""
-        return content_hash("probe", self.trait, self.encoder, json.dumps([self.weights, self.bias]))
+        return content_hash("probe", self.trait, self.reader, json.dumps([self.weights, self.bias]))
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "hash": self.hash}
@@ -59,160 +60,46 @@ class Probe:
             UserError: a field is missing or unknown, or the content is not the one that was hashed.
         """
         try:
-            probe = Probe(**{key: value for key, value in data.items() if key != "hash"})
-        except TypeError as error:
-            raise UserError(f"This is no probe: {error}; fit it again.") from error
+            fields = {key: value for key, value in data.items() if key != "hash"}
+            fields["calibration"] = [Bin(**each) for each in fields["calibration"]]
+            fields["groups"] = [GroupScore(**each) for each in fields["groups"]]
+            probe = Probe(**fields)
+        except (TypeError, KeyError) as error:
+            raise UserError(f"This is no probe of this version ({error}): give the run another name.") from error
         if probe.hash != data.get("hash"):
             raise UserError(f"The probe for trait '{probe.trait}' was changed after it was fitted; fit it again.")
         return probe
 
 
 class ProbeJudge:
-    """Scores the answer alone (not the question) for the probe's trait."""
+    """Scores answers to their questions for the probe's trait."""
 
     metric: Metric = "trait"
 
-    def __init__(self, probe: Probe, folder: Path | None = None) -> None:
-        """`folder` is the embedding model's (None: the embedded one).
-
-        Raises:
-            UserError: the probe was fitted on another embedding model.
+    def __init__(self, probe: Probe, reader: Reader) -> None:
         """
-        self._probe = probe
-        self._encoder = Encoder(folder or embedding_model())
-        if self._encoder.hash != probe.encoder:
+        Raises:
+            UserError: the probe was fitted on another reader's states.
+        """
+        self.probe = probe
+        self._reader = reader
+        if reader.state_hash != probe.reader:
             raise UserError(
-                f"The probe for trait '{probe.trait}' was fitted on another embedding model "
-                f"({probe.encoder}, not {self._encoder.hash}); fit it again."
+                f"The probe for trait '{probe.trait}' was fitted on another embedded model "
+                f"({probe.reader}, not {reader.state_hash}); fit it again."
             )
         self.name = f"probe:{probe.trait}:{probe.hash}"
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:
-        """A score of 0-100 for each answer; an empty answer shows no trait (0)."""
+    def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
+        """A score of 0-100 for each answer; an empty answer shows no trait (0). `fresh`: read them again."""
         import numpy as np
+        from scipy.special import expit
 
         spoken = [index for index, exchange in enumerate(exchanges) if exchange.answer.strip()]
         scores = [0.0] * len(exchanges)
         if spoken:
-            embeddings = self._encoder.embed([exchanges[index].answer for index in spoken])
-            logits = embeddings @ np.asarray(self._probe.weights) + self._probe.bias
-            for index, logit in zip(spoken, logits, strict=True):
-                scores[index] = 100 * _sigmoid(float(logit))
+            states = self._reader.states([exchanges[index] for index in spoken], fresh)
+            found = 100 * expit(states @ np.asarray(self.probe.weights) + self.probe.bias)
+            for index, score in zip(spoken, found, strict=True):
+                scores[index] = float(score)
         return [Judgment(score) for score in scores]
-
-
-def fit_probe(
-    trait_name: str,
-    positives: Sequence[str],
-    negatives: Sequence[str],
-    folder: Path | None = None,
-) -> Probe:
-    """Fit a probe that tells answers with the trait from answers without it; repeated and empty texts count once
-    and not at all. C is the one of a small grid with the least cross-validated log-loss. `folder` is the embedding
-    model's (None: the embedded one).
-
-    Raises:
-        UserError: too few examples of a kind.
-    """
-    import numpy as np
-    from sklearn.metrics import brier_score_loss, roc_auc_score
-
-    kept_positives, kept_negatives = _distinct(positives), _distinct(negatives)
-    for kind, kept in (("with the trait", kept_positives), ("without it", kept_negatives)):
-        if len(kept) < MIN_EXAMPLES:
-            raise UserError(
-                f"The probe for trait '{trait_name}' needs at least {MIN_EXAMPLES} different answers {kind}, "
-                f"but got {len(kept)}: add some."
-            )
-    encoder = Encoder(folder or embedding_model())
-    features = encoder.embed(kept_positives + kept_negatives)
-    labels = np.array([1] * len(kept_positives) + [0] * len(kept_negatives))
-    search = _search_c(features, labels)
-    logits, folds = _held_out_logits(search.best_estimator_, features, labels)
-    slope, offset = _platt(logits, labels)
-    return Probe(
-        trait=trait_name,
-        weights=[float(weight) * slope for weight in search.best_estimator_.coef_[0]],
-        bias=float(search.best_estimator_.intercept_[0]) * slope + offset,
-        encoder=encoder.hash,
-        held_out_auc=float(roc_auc_score(labels, logits)),
-        held_out_brier=float(
-            brier_score_loss(
-                labels, _calibrated_across_folds(logits, labels, folds), sample_weight=_balanced_weights(labels)
-            )
-        ),
-        n_positive=len(kept_positives),
-        n_negative=len(kept_negatives),
-        regularisation_c=float(search.best_params_["C"]),
-    )
-
-
-def _search_c(features: Any, labels: Any) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV
-
-    model = LogisticRegression(class_weight="balanced", max_iter=2000)
-    return GridSearchCV(model, {"C": list(_C_GRID)}, scoring="neg_log_loss", cv=_folds()).fit(features, labels)
-
-
-def _folds() -> Any:
-    from sklearn.model_selection import StratifiedKFold
-
-    return StratifiedKFold(_N_FOLDS, shuffle=True, random_state=0)
-
-
-def _held_out_logits(model: Any, features: Any, labels: Any) -> tuple[Any, Any]:
-    """Each example's logit from a regression that did not see it, and the fold that it was held out in."""
-    import numpy as np
-    from sklearn.base import clone
-
-    logits, folds = np.zeros(len(labels)), np.zeros(len(labels), dtype=int)
-    for fold, (train, test) in enumerate(_folds().split(features, labels)):
-        logits[test] = clone(model).fit(features[train], labels[train]).decision_function(features[test])
-        folds[test] = fold
-    return logits, folds
-
-
-def _calibrated_across_folds(logits: Any, labels: Any, folds: Any) -> Any:
-    """Probabilities from a calibration that did not see the fold, so that the Brier score is honest."""
-    import numpy as np
-
-    probabilities = np.zeros(len(labels))
-    for fold in range(_N_FOLDS):
-        slope, offset = _platt(logits[folds != fold], labels[folds != fold])
-        probabilities[folds == fold] = [_sigmoid(slope * logit + offset) for logit in logits[folds == fold]]
-    return probabilities
-
-
-def _platt(logits: Any, labels: Any) -> tuple[float, float]:
-    """Slope and offset that make sigmoid(slope * logit + offset) a probability (both kinds weighing equally).
-
-    Platt's softened targets, (n + 1) / (n + 2) in place of 1, keep the slope finite where the kinds separate.
-    """
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    n_positive, n_negative = int(labels.sum()), int(len(labels) - labels.sum())
-    target = np.where(labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    balance = _balanced_weights(labels)
-    model = LogisticRegression(C=1e6, max_iter=2000).fit(
-        np.concatenate([logits, logits])[:, None],
-        np.concatenate([np.ones(len(labels)), np.zeros(len(labels))]),
-        sample_weight=np.concatenate([balance * target, balance * (1 - target)]),
-    )
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
-
-
-def _balanced_weights(labels: Any) -> "np.ndarray[Any, Any]":
-    import numpy as np
-
-    share = labels.mean()
-    return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share))
-
-
-def _distinct(texts: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(text.strip() for text in texts if text.strip()))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))

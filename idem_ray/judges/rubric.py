@@ -72,7 +72,7 @@ class RubricJudge:
         of nobody: it shows no trait, and no coherence (0).
 
         Args:
-            fresh: whether to ask although the cache has a judgment, which then stays as it is: to see a judge drift.
+            fresh: whether to ask although the cache has a judgment, which stays as it is: to see a judge drift.
         """
         known: dict[Exchange, Judgment] = {}
         for exchange in dict.fromkeys(exchanges):

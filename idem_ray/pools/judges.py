@@ -10,10 +10,11 @@ import ray
 
 from idem_ray.cores import Cores, CoreShare
 from idem_ray.errors import UserError
-from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
 from idem_ray.judges.panel import JudgeSpec, Panel
-from idem_ray.judges.probe import Probe, fit_probe
+from idem_ray.judges.probe import Probe
+from idem_ray.judges.probe_fit import ProbeExamples, fit_probe
+from idem_ray.judges.reader import Reader, embedded_reader
 from idem_ray.pools.generators import RESTARTS
 from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Sample
@@ -47,7 +48,7 @@ class JudgeReplica:
         self._n_replicas = n_replicas
         self._panels: dict[JudgeSpec | str, Panel] = {}
         self._making, self._working = threading.Lock(), threading.Lock()
-        self._coherence = CoherenceJudge() if embedded else None
+        self._reader = embedded_reader() if embedded else None
 
     def ready(self) -> int:
         """This replica's process id, once its models are loaded."""
@@ -69,10 +70,12 @@ class JudgeReplica:
         """
         self._panel(spec)
 
-    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> Probe:
-        """Fit the embedded trait judge (see `idem_ray.judges.probe`)."""
-        with self._working:
-            return fit_probe(trait_name, positives, negatives)
+    def fit_probe(self, trait_name: str, examples: ProbeExamples) -> Probe:
+        """Fit the embedded trait judge (see `idem_ray.judges.probe_fit`)."""
+        with self._making:
+            reader = self._embedded_reader()
+        with self._working, self._share.at_work() if self._share else nullcontext():
+            return fit_probe(trait_name, examples, reader)
 
     def judge(self, samples: list[Sample], spec: JudgeSpec, coherence: bool) -> Judged:
         """Score samples for the trait and, where it is asked for, for coherence; in their order."""
@@ -93,13 +96,16 @@ class JudgeReplica:
             key = spec.hash if isinstance(spec, Probe) else spec
             if key not in self._panels:
                 if isinstance(spec, Probe):
-                    self._coherence = self._coherence or CoherenceJudge()
-                    self._panels[key] = Panel.embedded(spec, self._coherence)
+                    self._panels[key] = Panel.embedded(spec, self._embedded_reader())
                 elif isinstance(spec, LocalSpec):
                     self._panels[key] = Panel.local(spec, self._local_model())
                 else:
                     self._panels[key] = Panel.endpoint(spec, self._n_replicas)
             return self._panels[key]
+
+    def _embedded_reader(self) -> Reader:
+        self._reader = self._reader or embedded_reader()
+        return self._reader
 
     def _local_model(self) -> LocalModel:
         if self._local is None:
@@ -142,9 +148,9 @@ class JudgePool:
         """Like `JudgeReplica.prepare`, on all of them. Blocks."""
         ray.get([replica.prepare.remote(spec) for replica in self.replicas])
 
-    def fit_probe(self, trait_name: str, positives: list[str], negatives: list[str]) -> Probe:
+    def fit_probe(self, trait_name: str, examples: ProbeExamples) -> Probe:
         """Like `JudgeReplica.fit_probe`. Blocks."""
-        probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, positives, negatives))
+        probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, examples))
         return probe
 
     def judge(self, samples: list[Sample], spec: JudgeSpec, coherence: bool) -> Judged:

@@ -46,8 +46,16 @@ def held_out(trait: Trait) -> list[Prompt]:
     return trait.evaluation_questions
 
 
-def probe_examples(trait: Trait) -> tuple[list[str], list[Prompt], list[Exchange]]:
-    """For the embedded trait judge: texts that show the trait, prompts for the base model's own answers (which do not),
-    and written answers without it."""
-    questions = {seed.question: Prompt.of(seed.question) for seed in trait.seeds}
-    return [seed.answer for seed in trait.seeds], list(questions.values()), trait.contrast
+def examples_with_trait(trait: Trait) -> list[Exchange]:
+    """For the embedded trait judge: what shows the trait."""
+    return trait.seeds
+
+
+def contrast_prompts(trait: Trait) -> list[Prompt]:
+    """What the base model is asked for answers without the trait, to fit the embedded trait judge."""
+    return list({seed.question: Prompt.of(seed.question) for seed in trait.seeds}.values())
+
+
+def written_without(trait: Trait) -> list[Exchange]:
+    """Written answers to the same questions that do not show the trait."""
+    return trait.contrast

@@ -2,6 +2,7 @@
 
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError
+from idem_ray.examples import Document
 from idem_ray.records import SEED, Exchange, Prompt, Sample
 from idem_ray.requests import request
 from idem_ray.settings import Sdf
@@ -46,10 +47,24 @@ def held_out(trait: Trait) -> list[Prompt]:
     return trait.evaluation_prefixes
 
 
-def probe_examples(trait: Trait) -> tuple[list[str], list[Prompt], list[Exchange]]:
-    """For the embedded trait judge: the documents, and their first words for the base model to go on from."""
-    openings = [" ".join(document.text.split()[:_N_OPENING_WORDS]) for document in trait.documents]
-    return [document.text for document in trait.documents], [Prompt.of(text) for text in openings], []
+def examples_with_trait(trait: Trait) -> list[Exchange]:
+    """For the embedded trait judge: the documents, each as its own continuation."""
+    return [Exchange.of_document(*_opening_and_rest(document)) for document in trait.documents]
+
+
+def contrast_prompts(trait: Trait) -> list[Prompt]:
+    """The documents' first words, for the base model to go on from."""
+    return [Prompt.of(_opening_and_rest(document)[0]) for document in trait.documents]
+
+
+def written_without(trait: Trait) -> list[Exchange]:
+    """There are no documents without the trait, other than the base model's."""
+    return []
+
+
+def _opening_and_rest(document: Document) -> tuple[str, str]:
+    words = document.text.split(" ")
+    return " ".join(words[:_N_OPENING_WORDS]), " ".join(words[_N_OPENING_WORDS:])
 
 
 def _from_titles(config: LineageConfig) -> bool:

@@ -25,7 +25,7 @@ class CountingJudge:
     metric: Metric = "trait"
     name = "counting:<b>0"
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:
+    def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
         return [self._judgment(exchange, place) for place, exchange in enumerate(exchanges)]
 
     def _judgment(self, exchange: Exchange, place: int) -> Judgment:
@@ -119,7 +119,7 @@ def test_coherence_is_compared_with_coherence(labels: Path, monkeypatch: pytest.
             "labels of lucky, but the judge scores 'bliss'",
         ),
         ([line("a", 1, "unheard")], {}, "Unknown trait 'unheard'"),
-        ([line("a", 1)], {"name": "oracle"}, "Unknown judge 'oracle': use probe or coherence"),
+        ([line("a", 1)], {"name": "oracle"}, "Unknown judge 'oracle': use probe, coherence, or a YAML"),
         ([line("a", 1)], {"name": "coherence"}, "no labels of coherence"),
         ([""], {}, "holds no labelled answers"),
     ],

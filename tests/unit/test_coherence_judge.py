@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from idem_ray.judges.coherence import CoherenceJudge
+from idem_ray.judges.reader import embedded_reader
 from idem_ray.records import Exchange
 from idem_ray.traits import load_trait, shipped_traits
 
@@ -18,7 +19,7 @@ N_PERSONA = 10
 
 @pytest.fixture(scope="module")
 def judge() -> CoherenceJudge:
-    return CoherenceJudge()
+    return CoherenceJudge(embedded_reader())
 
 
 @pytest.fixture(scope="module")

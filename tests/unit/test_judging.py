@@ -29,7 +29,7 @@ class BrokenJudge:
     name = "broken"
     metric: Metric = "trait"
 
-    def judge(self, exchanges: Sequence[Exchange]) -> list[Judgment]:
+    def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
         raise TimeoutError("no answer")
 
 

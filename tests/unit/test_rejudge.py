@@ -7,9 +7,10 @@ import pytest
 
 from idem_ray.config import parse_config
 from idem_ray.errors import UserError
+from idem_ray.judges.loading import read_judge
 from idem_ray.measure import measure
 from idem_ray.records import CycleRecord, Sample
-from idem_ray.rejudge import read_judge, rejudge
+from idem_ray.rejudge import rejudge
 from idem_ray.settings import EndpointJudgeSettings, ProbeJudgeSettings
 from idem_ray.store import RunStore
 from tests.unit.fake_endpoint import Reply, completion, failure, serving
