@@ -183,7 +183,7 @@ def audit(
 
 @judge_app.command()
 def probes() -> None:
-    """Fit the embedded judge of every shipped trait: held-out quality, agreement with labels, confusions between traits.
+    """Fit the embedded judge of every shipped trait: held-out quality, agreement with labels, confusions.
 
     Example: idem-ray judge probes
     """

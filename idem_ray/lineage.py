@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from idem_ray.anchors import Anchors
 from idem_ray.errors import UserError
 from idem_ray.finetune import TrainingOrder, TrainingResult, result_to_dict
 from idem_ray.finetuner import CycleOrder, Finetuner, WorkerLost
@@ -38,14 +39,17 @@ class Lineage:
         finetuner: Finetuner,
         shared: SharedWork | None = None,
         llm_judge: LlmJudgeSpec | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         """
         Args:
             shared: of the family that the lineage belongs to.
             llm_judge: what judges (None: the embedded judges).
+            anchors: by which the judges are checked before anything is made (None: they are not).
         """
         self.plan, self.config, self.store = plan, plan.config, store
         self.pools, self.finetuner, self.shared, self.llm_judge = pools, finetuner, shared, llm_judge
+        self._anchors, self._drift = anchors, list[str]()
         self._data = data_of(plan.config.regime)
         self._records: dict[int, CycleRecord] = {}
 
@@ -95,7 +99,7 @@ class Lineage:
         """Measure the base model."""
         began = time.time()
         measures, _ = self._measure(BASE_CYCLE, None, self.judges())
-        return self._record(BASE_CYCLE, began, measures, warnings=missing_warnings(measures))
+        return self._record(BASE_CYCLE, began, measures, warnings=[*self._drift, *missing_warnings(measures)])
 
     def _cycle(self, cycle: int) -> CycleRecord:
         """Generate, filter, train, evaluate (METHOD.md, "One cycle")."""
@@ -126,7 +130,7 @@ class Lineage:
             reference=_id(models.reference) if models.is_preference else None,
             rejected=_id(models.rejected) if models.is_preference else None,
             checkpoint=checkpoint,
-            warnings=[*missing_warnings(measures), *signs],
+            warnings=[*self._drift, *missing_warnings(measures), *signs],
             stopped="; ".join(signs) if stops else None,
             **facts,
         )
@@ -245,7 +249,12 @@ class Lineage:
     def judges(self) -> JudgeSpec:
         """What judges this lineage's samples: a language model, or the embedded judges with the run's
         probe."""
-        return self.llm_judge or self.probe()
+        judges = self.llm_judge or self.probe()
+        if self._anchors:
+            checks = self._anchors.check(judges, self.plan.trait, self.store)
+            self._drift = [check.warning for check in checks if check.warning]
+            self._anchors = None  # once by every command
+        return judges
 
     def _training_judges(self, judges: JudgeSpec) -> JudgeSpec | None:
         """What judges training samples: a language model reads them only where the filter asks for it."""

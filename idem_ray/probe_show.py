@@ -47,7 +47,7 @@ def _on_anchors(judge: ProbeJudge, trait: Trait) -> Agreement:
 def quality_table(found: Sequence[tuple[Probe, Agreement]]) -> Table:
     """Held-out figures of each probe, and its agreement with the labels of the trait's anchors."""
     table = _table("held-out quality, and agreement with the labelled anchors")
-    table.add_column("probe")
+    table.add_column("probe", no_wrap=True)
     for heading in ("AUC", "AUC other traits", "Brier", "anchors: Spearman", "AUC at 50", "error"):
         table.add_column(heading, justify="right")
     for probe, seen in found:
@@ -67,9 +67,9 @@ def confusion_table(probes: Sequence[Probe]) -> Table:
     """Mean held-out score that each probe gives the seeds of each trait, and ordinary answers."""
     names = [probe.trait for probe in probes]
     table = _table("mean held-out score (0-100) of the probe in the row for the seeds of the trait in the column")
-    table.add_column("probe")
+    table.add_column("probe", no_wrap=True)
     for name in names:
-        table.add_column(name[:7], justify="right")
+        table.add_column(name[:6], justify="right")
     table.add_column("ordinary", justify="right")
     for probe in probes:
         groups = {group.group: group for group in probe.groups}
@@ -92,9 +92,8 @@ def confusions(probes: Sequence[Probe]) -> list[str]:
         shares = {group.group: group.share_above_half or 0.0 for group in probe.groups if group.group in names}
         taken = [name for name in shares if name != probe.trait and shares[name] >= CONFUSED]
         if taken:
-            parts = ", ".join(
-                f"{name} ({100 * shares[name]:.0f} %)" for name in sorted(taken, key=lambda name: -shares[name])
-            )
+            taken.sort(key=lambda name: -shares[name])
+            parts = ", ".join(f"{name} ({100 * shares[name]:.0f} %)" for name in taken)
             said.append(f"{probe.trait} is taken to be there (50 and more) in seeds of {parts}.")
     return said
 

@@ -31,10 +31,15 @@ from idem_ray.tables import (
     training_loss,
     trait_name,
 )
+from idem_ray.trust import ANCHOR_HEADINGS, Trust
 
 
 def lineage_html(
-    config: LineageConfig, records: Sequence[CycleRecord], samples: Sequence[Sample], manifest: Mapping[str, Any]
+    config: LineageConfig,
+    records: Sequence[CycleRecord],
+    samples: Sequence[Sample],
+    manifest: Mapping[str, Any],
+    trust: Trust | None = None,
 ) -> str:
     """One self-contained HTML page about one lineage.
 
@@ -42,6 +47,7 @@ def lineage_html(
         records: the finished cycles' records; the base model's measurement is the one of cycle BASE_CYCLE.
         samples: the evaluation samples of all cycles (others are passed over).
         manifest: versions, seeds and whatever else the run noted about itself.
+        trust: what is known of its judges.
     """
     records = by_cycle(records)
     names = measure_names(records)
@@ -72,6 +78,8 @@ def lineage_html(
         total=_seconds_cells(total_seconds(records), known_stages(records)),
         weights=[_weights(record) for record in records],
         n_questions=len(questions),
+        trust=trust or Trust(),
+        anchor_headings=ANCHOR_HEADINGS,
         settings=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
         manifest=yaml.safe_dump(noted, sort_keys=False, allow_unicode=True, width=100),
     )

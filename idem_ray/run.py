@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from idem_ray.anchors import Anchors
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
 from idem_ray.guards import reason_to_stop
@@ -164,12 +165,13 @@ def _run(works: list[_Work]) -> None:
             _prepare(work, session.pools.judges)
             if isinstance(work.llm_judge, EndpointSpec) and not work.llm_judge.logprobs:
                 console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
+        anchors = Anchors(session.pools.judges)
         shared = SharedWork(family.uri) if len(works) > 1 else None
         names = {work.config.hash: work.config.name if shared else "" for work in works}
         watch = Watch(session.pools.board, names, console, config.cluster.stall_timeout_seconds)
 
         def task(work: _Work) -> None:
-            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.llm_judge)
+            lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.llm_judge, anchors)
             lineage.run(lambda record: _tell_cycle(console, work, record, titled=bool(shared)))
 
         try:

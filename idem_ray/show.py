@@ -12,6 +12,7 @@ from idem_ray.records import BASE_CYCLE, Decoding
 from idem_ray.store import RunStore, local_folder
 from idem_ray.tables import cycle_table, stage_table
 from idem_ray.terminal import chatter_to, plain_console, waiting
+from idem_ray.trust import trust_of
 
 
 def show_report(folder: str) -> None:
@@ -51,10 +52,8 @@ def write_report(store: RunStore) -> None:
         raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to report.")
     samples = [sample for record in records for sample in store.read_samples(record.cycle, "evaluate")]
     manifest = store.read_json("manifest.json") or {}
-    judges = store.read_judges() or store.read_probe()
-    if judges:
-        manifest["judge"] = {key: value for key, value in judges.items() if not isinstance(value, list)}
-    store.write_bytes("report.html", lineage_html(read_config(store), records, samples, manifest).encode())
+    page = lineage_html(read_config(store), records, samples, manifest, trust_of(store))
+    store.write_bytes("report.html", page.encode())
 
 
 def show_samples(

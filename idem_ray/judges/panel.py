@@ -4,12 +4,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from idem_ray.judges import Judge
+from idem_ray.judges import Judge, Metric
 from idem_ray.judges.coherence import CoherenceJudge
 from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
 from idem_ray.judges.local import LocalModel, LocalSpec, local_judges
 from idem_ray.judges.probe import Probe, ProbeJudge
 from idem_ray.judges.reader import Reader
+from idem_ray.judges.rubric import RubricJudge
 from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Exchange, Judgment, Sample
 
@@ -18,6 +19,16 @@ LlmJudgeSpec = EndpointSpec | LocalSpec
 
 JudgeSpec = Probe | LlmJudgeSpec
 """What makes a panel: small, frozen, and sent to wherever samples are judged."""
+
+
+@dataclass(frozen=True)
+class AnchorScores:
+    """One judge's scores of the anchors, made anew, and what is kept from when it was first asked (None: nothing)."""
+
+    metric: Metric
+    judge: str
+    scores: list[float | None]
+    kept: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,12 @@ class Panel:
         trait, coherence = local_judges(spec, model)
         return Panel(trait, coherence, lambda sample: sample.as_exchange, trait.close)
 
+    def anchors(self, exchanges: list[Exchange]) -> list[AnchorScores]:
+        """The anchors' scores, made anew. The embedded coherence judge is the same wherever it has the same name, so it
+        is not asked."""
+        changing = [judge for judge in (self.trait, self.coherence) if not isinstance(judge, CoherenceJudge)]
+        return [anchor_scores(judge, exchanges) for judge in changing]
+
     def judge(self, samples: Sequence[Sample], coherence: bool = True) -> list[Sample]:
         """The samples with their scores: for the trait and, where it is asked for, for coherence."""
         exchanges, judged = [self.as_read(sample) for sample in samples], list(samples)
@@ -64,7 +81,14 @@ class Panel:
         ]
 
 
-def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
+def anchor_scores(judge: Judge, exchanges: list[Exchange]) -> AnchorScores:
+    """Judge the anchors anew."""
+    kept = [judge.kept(exchange) if isinstance(judge, RubricJudge) else None for exchange in exchanges]
+    scores = [judgment.score for judgment in judgments(judge, exchanges, fresh=True)]
+    return AnchorScores(judge.metric, judge.name, scores, [each.score if each else None for each in kept])
+
+
+def judgments(judge: Judge, exchanges: list[Exchange], fresh: bool = False) -> list[Judgment]:
     """A judge's word on each exchange; where it fails, the judgments are missing (and the reason is kept): a failed
     judgment costs the measurement a score, not the run its cycle.
 
@@ -72,7 +96,7 @@ def judgments(judge: Judge, exchanges: list[Exchange]) -> list[Judgment]:
         EngineFailed: the process is of no more use to anybody.
     """
     try:
-        return judge.judge(exchanges)
+        return judge.judge(exchanges, fresh)
     except EngineFailed:
         raise
     except Exception as error:

@@ -26,9 +26,9 @@ class Probe:
     All `held_out` figures come from answers that neither the regression nor the calibration that scored them had seen,
     nor any answer to their questions. `held_out_auc`: own examples against answers without the trait to such questions;
     `held_out_auc_rivals`: against the seeds of other traits (None: of such, none were shown). `held_out_brier`: the
-    mean squared error of score / 100, both kinds weighing equally (0 best, 0.25 a coin). `calibration`: by score, the mean score and
-    the share with the trait, times 100. `groups`: scores by kind of answer. `reader`: hash of what reads, without which
-    the weights mean nothing.
+    mean squared error of score / 100, both kinds weighing equally (0 best, 0.25 a coin). `calibration`: by score, the
+    mean score and the share with the trait, times 100. `groups`: scores by kind of answer. `reader`: hash of what
+    reads, without which the weights mean nothing.
     """
 
     trait: str

@@ -76,7 +76,7 @@ class RubricJudge:
         """
         known: dict[Exchange, Judgment] = {}
         for exchange in dict.fromkeys(exchanges):
-            kept = None if fresh else self._cache.get(self.name, exchange)
+            kept = None if fresh else self.kept(exchange)
             if not exchange.answer.strip():
                 kept = Judgment(0.0)
             if kept:
@@ -89,9 +89,13 @@ class RubricJudge:
         for future in as_completed(asked):
             exchange = asked[future]
             known[exchange] = self._judgment(future)
-            if not fresh or not self._cache.get(self.name, exchange):
+            if not fresh or not self.kept(exchange):
                 self._cache.put(self.name, exchange, known[exchange])  # at once: it was paid for
         return [known[exchange] for exchange in exchanges]
+
+    def kept(self, exchange: Exchange) -> Judgment | None:
+        """The judgment that is kept from before, or None."""
+        return self._cache.get(self.name, exchange)
 
     def close(self) -> None:
         """Give up what is being asked, here and by the other judge on the same model."""

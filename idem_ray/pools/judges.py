@@ -11,13 +11,13 @@ import ray
 from idem_ray.cores import Cores, CoreShare
 from idem_ray.errors import UserError
 from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
-from idem_ray.judges.panel import JudgeSpec, Panel
+from idem_ray.judges.panel import AnchorScores, JudgeSpec, Panel
 from idem_ray.judges.probe import Probe
 from idem_ray.judges.probe_fit import ProbeExamples, fit_probe
 from idem_ray.judges.reader import Reader, embedded_reader
 from idem_ray.pools.generators import RESTARTS
 from idem_ray.pools.serving import EngineFailed
-from idem_ray.records import Sample
+from idem_ray.records import Exchange, Sample
 
 _N_CALLS = 12
 """Calls that a replica takes at a time where an endpoint is asked: enough blocks to keep its requests under way."""
@@ -91,6 +91,14 @@ class JudgeReplica:
             began = time.time()
             return panel.judge(samples, coherence), (began, time.time())
 
+    def anchors(self, spec: JudgeSpec, exchanges: list[Exchange]) -> list[AnchorScores]:
+        """Score a trait's anchors anew (see `idem_ray.anchors`)."""
+        panel = self._panel(spec)
+        if not isinstance(spec, Probe):
+            return panel.anchors(exchanges)
+        with self._working, self._share.at_work() if self._share else nullcontext():
+            return panel.anchors(exchanges)
+
     def _panel(self, spec: JudgeSpec) -> Panel:
         with self._making:
             key = spec.hash if isinstance(spec, Probe) else spec
@@ -152,6 +160,11 @@ class JudgePool:
         """Like `JudgeReplica.fit_probe`. Blocks."""
         probe: Probe = ray.get(self.replicas[0].fit_probe.remote(trait_name, examples))
         return probe
+
+    def anchors(self, spec: JudgeSpec, exchanges: list[Exchange]) -> list[AnchorScores]:
+        """Like `JudgeReplica.anchors`. Blocks."""
+        found: list[AnchorScores] = ray.get(self.replicas[0].anchors.remote(spec, exchanges))
+        return found
 
     def judge(self, samples: list[Sample], spec: JudgeSpec, coherence: bool) -> Judged:
         """Like `JudgeReplica.judge`; blocks of samples spread over the replicas by their ids. Blocks."""

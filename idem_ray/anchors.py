@@ -1,0 +1,97 @@
+"""A trait's anchors, judged anew by every command: answers that never change, so that a judge's drift shows."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from idem_ray.judges import Metric
+from idem_ray.judges.agreement import Agreement, Retest, agreement, retest
+from idem_ray.judges.panel import AnchorScores, JudgeSpec
+from idem_ray.judges.probe import Probe
+from idem_ray.store import RunStore
+from idem_ray.traits import Trait
+
+if TYPE_CHECKING:
+    from idem_ray.pools.judges import JudgePool
+
+_FILE = "anchors.json"
+
+DRIFT_POINTS = 5.0
+"""Mean absolute change of the anchors' scores from which a judge is said to have drifted."""
+
+
+@dataclass(frozen=True)
+class AnchorCheck:
+    """One judge's scores of a trait's anchors, made by one command at `at` (seconds since the epoch). `first`: what the
+    judge gave them when it was first asked, in this run or, where judgments are kept, in any on this machine."""
+
+    at: float
+    metric: Metric
+    judge: str
+    labels: list[float]
+    scores: list[float | None]
+    first: list[float | None]
+
+    @property
+    def agreement(self) -> Agreement:
+        """With the labels."""
+        return agreement(self.labels, self.scores)
+
+    @property
+    def drift(self) -> Retest:
+        """From the first scores."""
+        return retest(self.first, self.scores)
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of a judge that has drifted."""
+        moved = self.drift.mean_absolute_difference
+        if moved is None or moved < DRIFT_POINTS:
+            return None
+        return (
+            f"the {self.metric} judge has drifted: its scores of the trait's anchors have moved by {moved:.1f} points "
+            f"on average (largest {self.drift.largest_difference:.0f}) since it was first asked; scores from before "
+            "and after are not comparable"
+        )
+
+
+class Anchors:
+    """Has a command's judges score the anchors, once for all lineages that share a judge."""
+
+    def __init__(self, judges: "JudgePool") -> None:
+        self._judges = judges
+        self._known: dict[tuple[JudgeSpec | str, str], list[AnchorScores]] = {}
+        self._lock = threading.Lock()
+
+    def check(self, spec: JudgeSpec, trait: Trait, store: RunStore) -> list[AnchorCheck]:
+        """Score the anchors, and note it in the run. Nothing to do for a trait without any."""
+        if not trait.anchors:
+            return []
+        before = anchor_checks(store)
+        found = []
+        for scored in self._scores(spec, trait):
+            targets = [anchor.score if scored.metric == "trait" else anchor.coherence for anchor in trait.anchors]
+            labelled = [place for place, target in enumerate(targets) if target is not None]
+            scores = [scored.scores[place] for place in labelled]
+            kept = [scored.kept[place] for place in labelled]
+            earlier = [check.first for check in before if check.judge == scored.judge and len(check.first) == len(kept)]
+            first = kept if any(score is not None for score in kept) else (earlier or [scores])[0]
+            labels = [target for target in targets if target is not None]
+            found.append(AnchorCheck(time.time(), scored.metric, scored.judge, labels, scores, first))
+        store.write_json(_FILE, [asdict(check) for check in [*before, *found]])
+        return found
+
+    def _scores(self, spec: JudgeSpec, trait: Trait) -> list[AnchorScores]:
+        key = (spec.hash if isinstance(spec, Probe) else spec, trait.name)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = self._judges.anchors(spec, [anchor.as_exchange for anchor in trait.anchors])
+            return self._known[key]
+
+
+def anchor_checks(store: RunStore) -> list[AnchorCheck]:
+    """What the commands on a run have noted, in their order."""
+    known: Sequence[dict[str, Any]] = store.read_json(_FILE) or []
+    return [AnchorCheck(**check) for check in known]
