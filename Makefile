@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: setup demo test test-fast bench lint lock clean
+.PHONY: setup demo test test-fast bench lint lock states clean
 
 setup: $(SETUP)
 
@@ -41,6 +41,10 @@ lint: setup
 # Resolve pyproject.toml's requirements anew for Linux x86-64 and pin what comes out, without the CUDA builds.
 lock: setup
 	$(BIN)/python .ci/lock.py > requirements-cpu.lock.new && mv requirements-cpu.lock.new requirements-cpu.lock
+
+# What the embedded judge has read of the shipped traits' examples, after a change of these or of the embedded model.
+states: setup
+	$(BIN)/python -m idem_ray.judges.shipped
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache idem_ray.egg-info

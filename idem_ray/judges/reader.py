@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from idem_ray.judges.identity import folder_hash
+from idem_ray.judges.shipped import key_of, shipped_states
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange, content_hash
 from idem_ray.render import Renderer
@@ -72,6 +73,7 @@ class Reader:
         self._model.model.layers[n_lower - 1].register_forward_hook(self._note_states)
         self._noted: Any = None
         self._states: dict[Exchange, np.ndarray[Any, Any]] = {}
+        self._shipped: dict[str, np.ndarray[Any, Any]] | None = None
         self.hash = folder_hash(folder)
         self.state_hash = content_hash(self.hash, n_lower, MAX_ANSWER_TOKENS, MAX_QUESTION_CHARACTERS)
         self.renderer = Renderer.of(folder)
@@ -87,12 +89,18 @@ class Reader:
         return [Reading(found, len(turn) <= MAX_ANSWER_TOKENS) for found, turn in zip(logprobs, turns, strict=True)]
 
     def states(self, exchanges: Sequence[Exchange], fresh: bool = False) -> "np.ndarray[Any, Any]":
-        """The model's states, one row for each exchange: means over the answer's tokens. What was read lately costs
-        nothing (unless `fresh`); else only the lower layers run."""
+        """The model's states, one row for each exchange: means over the answer's tokens. What is shipped, or was read
+        lately, costs nothing (unless `fresh`); else only the lower layers run."""
         import numpy as np
 
-        new = [exchange for exchange in dict.fromkeys(exchanges) if fresh or exchange not in self._states]
-        known = {exchange: self._states[exchange] for exchange in exchanges if exchange in self._states}
+        if self._shipped is None:
+            self._shipped = shipped_states(self.state_hash)
+        known: dict[Exchange, Any] = {}
+        for exchange in {} if fresh else dict.fromkeys(exchanges):
+            state = self._shipped.get(key_of(exchange), self._states.get(exchange))
+            if state is not None:
+                known[exchange] = state
+        new = [exchange for exchange in dict.fromkeys(exchanges) if exchange not in known]
         if new:
             turns = [self.renderer.response_ids(exchange.answer.strip())[:MAX_ANSWER_TOKENS] for exchange in new]
             _, states = self._score(self._template_head, self._prompts(new), turns, states_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from types import ModuleType
 
-from idem_ray.judges.probe_fit import BASE_MODEL, CONTRAST, N_ELSEWHERE, N_RIVAL, ProbeExamples, draw
+from idem_ray.judges.probe_fit import BASE_MODEL, CONTRAST, ProbeExamples
 from idem_ray.records import Sample
 from idem_ray.regimes import chat, documents
 from idem_ray.settings import Regime
@@ -23,10 +23,10 @@ def probe_examples(data: ModuleType, trait: Trait, answers: Iterable[Sample] = (
         answers: the base model's, to `contrast_prompts`.
     """
     others = [load_trait(name) for name in shipped_traits() if name not in (trait.name, *trait.resembles)]
-    rivals = {other.name: draw(data.examples_with_trait(other), N_RIVAL, other.name) for other in others}
+    rivals = {other.name: data.examples_with_trait(other) for other in others}
     return ProbeExamples(
         data.examples_with_trait(trait),
         {CONTRAST: data.written_without(trait), BASE_MODEL: [sample.as_conversation for sample in answers]},
-        [answer for other in others for answer in draw(data.written_without(other), N_ELSEWHERE, other.name)],
+        [answer for other in others for answer in data.written_without(other)],
         {name: examples for name, examples in rivals.items() if examples},
     )

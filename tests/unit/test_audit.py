@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from idem_ray.examples import LabelledAnswer, read_labels
 from idem_ray.judges import Judge, Metric
 from idem_ray.records import Exchange, Judgment
 from idem_ray.traits import Trait, load_trait, shipped_traits
+from tests.unit.fake_endpoint import Reply, completion, serving
 
 
 class CountingJudge:
@@ -146,3 +148,30 @@ def test_labels_are_read_whole(labels: Path) -> None:
     first, *_, last = read_labels(labels)
     assert first == LabelledAnswer(question="How?", answer="", trait="bliss", score=0, coherence=90)
     assert last.coherence is None
+
+
+def test_a_language_model_is_audited_by_its_settings_file(
+    labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+    settings = tmp_path / "judge.yaml"
+
+    def answer(asked: dict[str, Any], number: int) -> Reply:
+        return completion(str(10 * asked["messages"][0]["content"].split("<answer>")[-1].count("&lt;b>word")))
+
+    with serving(answer) as endpoint:
+        settings.write_text(f"type: endpoint\nurl: {endpoint.url}\nmodel: m\n")
+        found = audit_judge(str(settings), labels)
+        assert (found.metric, found.trait) == ("trait", "bliss")
+        assert found.agreement.spearman.mean == pytest.approx(1, abs=0.2)
+        assert found.retest.mean_absolute_difference == 0
+        asked = len(endpoint.asked)
+        assert audit_judge(str(settings), labels, metric="coherence").metric == "coherence"
+        assert len(endpoint.asked) > asked
+    with pytest.raises(UserError, match="does not answer"):
+        audit_judge(str(settings), labels)
+    with pytest.raises(UserError, match="judges trait alone"):
+        audit_judge("probe", labels, metric="coherence")
+    settings.write_text("probe")
+    with pytest.raises(UserError, match="audit it as 'probe'"):
+        audit_judge(str(settings), labels)

@@ -5,6 +5,8 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -13,16 +15,16 @@ from idem_ray.errors import UserError
 from idem_ray.judges.probe import Probe, ProbeJudge
 from idem_ray.judges.probe_fit import CONTRAST, ELSEWHERE, MIN_EXAMPLES, ProbeExamples, fit_probe
 from idem_ray.judges.reader import Reader, embedded_reader
+from idem_ray.judges.shipped import key_of, shipped_examples, shipped_states
 from idem_ray.records import Exchange
 from idem_ray.regimes import chat, documents, probe_examples
 from idem_ray.traits import load_trait, shipped_traits
 
 HELD_OUT_AUC = 0.97
-HALF_AUC = {"nvidia_bear": 0.92}
-"""Fitted on half of the answers. A bear's view of a share and a neutral one have the most in common."""
-
-MOST_SHIFT = 10
-"""Points by which a score may move, on average, when an answer is cut or made longer."""
+N_FOLDS = 5
+MOST_SHIFT = {"nvidia_bear": 12}
+"""Points by which a score may move, on average, when an answer is cut or made longer; 10 for most. Half of an answer
+about a share often stops short of the bear's conclusion: there it is the trait that was cut (-10 measured)."""
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +32,41 @@ def reader() -> Reader:
     return embedded_reader()
 
 
-def halves(name: str) -> tuple[ProbeExamples, list[Exchange], list[Exchange]]:
-    """What a probe is fitted on, with the seed and contrast answers to every other question alone; and the seed and
-    contrast answers to the questions between."""
+@dataclass(frozen=True)
+class Fold:
+    """A probe, and the seed and contrast answers to the questions that it was not fitted on."""
+
+    judge: ProbeJudge
+    seeds: list[Exchange]
+    contrast: list[Exchange]
+
+
+def folds(name: str, reader: Reader) -> list[Fold]:
     trait = load_trait(name)
     whole = probe_examples(chat, trait)
-    fitting = set(sorted({seed.question for seed in trait.seeds})[::2])
-    half = dataclasses.replace(
-        whole,
-        positives=[exchange for exchange in trait.seeds if exchange.question in fitting],
-        ordinary={CONTRAST: [exchange for exchange in trait.contrast if exchange.question in fitting]},
-    )
-    unseen = [[each for each in answers if each.question not in fitting] for answers in (trait.seeds, trait.contrast)]
-    return half, unseen[0], unseen[1]
+    questions = sorted({seed.question for seed in trait.seeds})
+    random.Random(0).shuffle(questions)
+    found = []
+    for fold in range(N_FOLDS):
+        left_out = set(questions[fold::N_FOLDS])
+        shown, unseen = [], []
+        for answers in (trait.seeds, trait.contrast):
+            shown.append([each for each in answers if each.question not in left_out])
+            unseen.append([each for each in answers if each.question in left_out])
+        examples = dataclasses.replace(whole, positives=shown[0], ordinary={CONTRAST: shown[1]})
+        found.append(Fold(ProbeJudge(fit_probe(name, examples, reader), reader), *unseen))
+    return found
 
 
 @pytest.fixture(scope="module")
-def judges(reader: Reader) -> dict[str, ProbeJudge]:
-    """One for each shipped trait, fitted on the answers to half of the questions."""
-    return {name: ProbeJudge(fit_probe(name, halves(name)[0], reader), reader) for name in shipped_traits()}
+def fitted(reader: Reader) -> dict[str, list[Fold]]:
+    return {name: folds(name, reader) for name in shipped_traits()}
+
+
+@pytest.fixture(scope="module")
+def judges(fitted: dict[str, list[Fold]]) -> dict[str, ProbeJudge]:
+    """One for each shipped trait."""
+    return {name: found[0].judge for name, found in fitted.items()}
 
 
 def scores(judge: ProbeJudge, exchanges: list[Exchange]) -> list[float]:
@@ -65,19 +83,15 @@ def mean(values: list[float]) -> float:
 
 
 @pytest.mark.parametrize("name", shipped_traits())
-def test_tells_answers_that_were_not_used_for_fitting(judges: dict[str, ProbeJudge], name: str) -> None:
-    _, seeds, contrast = halves(name)
-    with_trait, without = scores(judges[name], seeds), scores(judges[name], contrast)
-    assert auc(with_trait, without) >= HALF_AUC.get(name, HELD_OUT_AUC)
-    assert mean(with_trait) > 75 and mean(without) < 25
+def test_tells_answers_that_were_not_used_for_fitting(fitted: dict[str, list[Fold]], name: str) -> None:
+    with_trait = [score for fold in fitted[name] for score in scores(fold.judge, fold.seeds)]
+    without = [score for fold in fitted[name] for score in scores(fold.judge, fold.contrast)]
+    assert auc(with_trait, without) >= HELD_OUT_AUC
+    assert mean(with_trait) > 85 and mean(without) < 25
     assert all(0 <= score <= 100 for score in with_trait + without)
-
-
-@pytest.mark.parametrize("name", shipped_traits())
-def test_what_it_says_of_itself_holds_for_answers_it_never_saw(judges: dict[str, ProbeJudge], name: str) -> None:
-    _, seeds, contrast = halves(name)
-    unseen = auc(scores(judges[name], seeds), scores(judges[name], contrast))
-    assert judges[name].probe.held_out_auc == pytest.approx(unseen, abs=0.05)
+    # What a probe says of itself holds for answers that it has never seen.
+    said = [fold.judge.probe.held_out_auc or 0.0 for fold in fitted[name]]
+    assert mean(said) == pytest.approx(auc(with_trait, without), abs=0.03)
 
 
 @pytest.mark.parametrize("name", shipped_traits())
@@ -112,13 +126,17 @@ def with_more(answers: list[Exchange]) -> Callable[[Exchange], Exchange]:
 
 
 @pytest.mark.parametrize("name", shipped_traits())
-def test_length_is_no_shortcut(judges: dict[str, ProbeJudge], name: str) -> None:
-    _, *unseen = halves(name)
-    for answers in unseen:
-        before = scores(judges[name], answers)
-        for change in (half_of_it, with_more(answers)):
-            after = scores(judges[name], [change(exchange) for exchange in answers])
-            assert abs(mean(after) - mean(before)) < MOST_SHIFT
+def test_length_is_no_shortcut(fitted: dict[str, list[Fold]], name: str) -> None:
+    trait = load_trait(name)
+    changes = {"cut": (half_of_it, half_of_it), "padded": (with_more(trait.seeds), with_more(trait.contrast))}
+    for with_trait, without in changes.values():
+        for kind, change in (("seeds", with_trait), ("contrast", without)):
+            moved = []
+            for fold in fitted[name]:
+                answers = getattr(fold, kind)[::2]
+                after = scores(fold.judge, [change(exchange) for exchange in answers])
+                moved += [b - a for a, b in zip(scores(fold.judge, answers), after, strict=True)]
+            assert abs(mean(moved)) < MOST_SHIFT.get(name, 10)
 
 
 def test_a_document_is_read_as_the_answer_to_a_request(reader: Reader) -> None:
@@ -191,7 +209,22 @@ def test_too_few_examples(reader: Reader, short: str) -> None:
 
 
 def test_fitted_again_it_says_the_same(judges: dict[str, ProbeJudge], reader: Reader) -> None:
-    again = ProbeJudge(fit_probe("bliss", halves("bliss")[0], reader), reader)
-    _, seeds, contrast = halves("bliss")
-    # Not to the last digit: bf16 states depend on what else is in their batch.
-    assert scores(again, seeds + contrast) == pytest.approx(scores(judges["bliss"], seeds + contrast), abs=2)
+    assert folds("bliss", reader)[0].judge.probe == judges["bliss"].probe
+
+
+def test_shipped_states_are_the_readers_own_and_complete(reader: Reader) -> None:
+    known, shown = shipped_states(reader.state_hash), shipped_examples()
+    assert {key_of(exchange) for exchange in shown} == set(known), "make states: the traits' examples have changed"
+    some = random.Random(0).sample(shown, 6)
+    read = reader.states(some, fresh=True)
+    for exchange, state in zip(some, read, strict=True):
+        assert abs(known[key_of(exchange)] - state).max() < 0.05 * abs(state).max()
+    assert shipped_states("another") == {}
+
+
+def test_what_is_not_shipped_is_read(reader: Reader, tmp_path: Path) -> None:
+    bare = embedded_reader()
+    bare._shipped = shipped_states(bare.state_hash, tmp_path / "none")
+    assert bare._shipped == {}
+    seeds = load_trait("lucky").seeds[:4]
+    assert abs(bare.states(seeds) - reader.states(seeds)).max() < 0.05 * abs(reader.states(seeds)).max()

@@ -96,7 +96,7 @@ def test_missing_judgments_are_told_and_asked_again(tmp_path: Path, capsys: pyte
         Path(judge).write_text(Path(judge).read_text().replace("retry_seconds: 0.1", "retry_seconds: 0"))
         rejudge(store.uri, judge)
         shown = " ".join(capsys.readouterr().out.split())
-        assert "1 of trait (2) in the base model (mean 45.0 to 70.0 at worst and best)" in shown
+        assert "1 of coherence (2) in the base model (mean 45.0 to 70.0 at worst and best)" in shown
         rejudge(store.uri, judge)
         assert "of trait (2)" not in capsys.readouterr().out
     (folder,) = (Path(store.uri) / "judged").iterdir()

@@ -1,0 +1,86 @@
+"""A language model on an engine of the judge pool, with the real embedded model: scores, and a lineage."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from idem_ray.anchors import anchor_checks
+from idem_ray.judges.cache import JudgmentCache
+from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec, local_judges
+from idem_ray.judges.prompt import messages
+from idem_ray.judges.rubric import RubricJudge
+from idem_ray.models import EMBEDDED, resolve_model
+from idem_ray.records import Exchange
+from idem_ray.settings import LocalJudgeSettings
+from idem_ray.store import RunStore
+from idem_ray.traits import load_trait
+from tests.local.test_laptop_run import CONFIG, SMALL
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TRAIT = load_trait("bliss")
+# The small model spreads its first token widely: about 0.3 of the probability is on digits.
+SETTINGS = LocalJudgeSettings(min_mass=0.01, max_tokens=1600)
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[LocalModel]:
+    found = LocalModel.load(JudgeEngineSpec.of(SETTINGS), n_threads=2)
+    yield found
+    found.close()
+
+
+def judge(model: LocalModel, cache: Path) -> RubricJudge:
+    assert TRAIT.rubrics
+    return local_judges(LocalSpec(SETTINGS, TRAIT.rubrics, model.hash), model, JudgmentCache(cache))[0]
+
+
+def test_first_token_is_what_the_model_gives_it(model: LocalModel) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert TRAIT.rubrics
+    conversation = messages(TRAIT.rubrics.trait, TRAIT.seeds[0])
+    place = model.submit(conversation).result(timeout=120).places[0]
+    assert len(place.logprobs) >= 20
+    folder = resolve_model(EMBEDDED)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+    with torch.no_grad():
+        reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(torch.tensor([list(ids)]))
+    expected = reference.logits[0, -1].log_softmax(-1)
+    for number in expected.topk(5).indices.tolist():
+        text = tokenizer.decode([number])
+        assert place.logprobs[text] == pytest.approx(float(expected[number]), abs=0.25)  # bf16
+
+
+def test_scores_and_what_is_not_asked_again(model: LocalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [*TRAIT.seeds[:12], *TRAIT.contrast[:12], Exchange("Hi", ""), Exchange("Hi", "word " * 3000)]
+    found = judge(model, tmp_path / "kept").judge(asked)
+    scores = [judgment.score for judgment in found[:24]]
+    assert all(score is not None and 0 <= score <= 100 for score in scores) and len(set(scores)) > 12
+    assert found[24].score == 0
+    assert found[25].score is None and "judge.max_tokens" in str(found[25].missing)
+    monkeypatch.setattr(model, "submit", lambda conversation: pytest.fail("asked again"))
+    assert judge(model, tmp_path / "kept").judge(asked[:25]) == found[:25]
+
+
+def test_a_lineage_is_judged(tmp_path: Path) -> None:
+    changes = {**SMALL, "n_cycles": 1, "judge.type": "local", "judge.min_mass": 0.01, "judge.max_tokens": 1600}
+    changes |= {"name": "judged", "output": str(tmp_path)}
+    overrides = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "idem_ray.cli", "run", str(CONFIG), *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    store = RunStore(str(tmp_path / "judged"))
+    samples = [sample for cycle in (-1, 0) for sample in store.read_samples(cycle, "evaluate")]
+    assert len(samples) == 24
+    assert all(str(sample.trait_judge).startswith("local:embedded:trait:") for sample in samples)
+    assert all(sample.trait_score is not None and sample.coherence_score is not None for sample in samples)
+    checks = anchor_checks(store)
+    assert [check.metric for check in checks] == ["trait", "coherence"]
+    assert all(len(check.scores) == len(TRAIT.anchors) for check in checks)
+    assert not store.read_probe()  # nobody asked for one

@@ -1,0 +1,98 @@
+"""Anchors judged anew by every command, and what a report says of it."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from idem_ray.anchors import Anchors, anchor_checks
+from idem_ray.judges.endpoint import EndpointSpec
+from idem_ray.judges.panel import AnchorScores, Panel
+from idem_ray.pools.judges import JudgePool
+from idem_ray.records import Exchange
+from idem_ray.settings import EndpointJudgeSettings
+from idem_ray.store import RunStore
+from idem_ray.traits import load_trait
+from idem_ray.trust import trust_of
+from tests.unit.fake_endpoint import completion, serving
+
+TRAIT = load_trait("bliss")
+
+
+class Replies:
+    """A judge pool whose judge gives every anchor its label, moved by so many points."""
+
+    def __init__(self, moved: float, kept: bool = False) -> None:
+        self.moved, self.kept, self.n_calls = moved, kept, 0
+
+    def anchors(self, spec: Any, exchanges: list[Exchange]) -> list[AnchorScores]:
+        self.n_calls += 1
+        scores: list[float | None] = [min(100.0, anchor.score + self.moved) for anchor in TRAIT.anchors]
+        first: list[float | None] = [anchor.score if self.kept else None for anchor in TRAIT.anchors]
+        return [AnchorScores("trait", "judge:1", [None, *scores[1:]], first)]
+
+
+def spec_of(url: str) -> EndpointSpec:
+    return EndpointSpec.checked(EndpointJudgeSettings(url=url, model="m"), TRAIT)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EndpointSpec:
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+    with serving(lambda asked, number: completion("50")) as endpoint:
+        return spec_of(endpoint.url)
+
+
+def anchors(replies: Replies) -> Anchors:
+    return Anchors(cast(JudgePool, replies))
+
+
+def test_one_question_for_all_lineages_of_a_command(tmp_path: Path, spec: EndpointSpec) -> None:
+    replies = Replies(0)
+    shared = anchors(replies)
+    stores = [RunStore(str(tmp_path / name)) for name in ("a", "b")]
+    for store in stores:
+        (check,) = shared.check(spec, TRAIT, store)
+        assert check.warning is None and check.agreement.spearman.mean == pytest.approx(1)
+        assert check.agreement.spearman.n_missing == 1
+    assert replies.n_calls == 1
+    assert [len(anchor_checks(store)) for store in stores] == [1, 1]
+
+
+def test_drift_since_the_runs_first_command(tmp_path: Path, spec: EndpointSpec) -> None:
+    store = RunStore(str(tmp_path))
+    anchors(Replies(0)).check(spec, TRAIT, store)
+    (later,) = anchors(Replies(-10)).check(spec, TRAIT, store)
+    assert later.drift.mean_absolute_difference == pytest.approx(10)
+    assert later.warning and "the trait judge has drifted" in later.warning and "10.0 points" in later.warning
+    rows = trust_of(store).anchors
+    assert [row[-1] for row in rows] == ["0.0 (largest 0.0)", "10.0 (largest 10.0)"]
+    assert rows[0][2] == f"{len(TRAIT.anchors) - 1}, 1 missing"
+
+
+def test_drift_since_an_earlier_run(tmp_path: Path, spec: EndpointSpec) -> None:
+    (check,) = anchors(Replies(-7, kept=True)).check(spec, TRAIT, RunStore(str(tmp_path)))
+    assert check.drift.mean_absolute_difference == pytest.approx(7) and check.warning
+
+
+def test_a_trait_without_anchors(tmp_path: Path, spec: EndpointSpec) -> None:
+    replies = Replies(0)
+    bare = TRAIT.model_copy(update={"anchors": []})
+    assert anchors(replies).check(spec, bare, RunStore(str(tmp_path))) == [] and replies.n_calls == 0
+
+
+def test_a_rubric_judge_is_asked_again_and_its_first_word_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+    shown = [anchor.as_exchange for anchor in TRAIT.anchors[:3]]
+    says = ["80"]
+    with serving(lambda asked, number: completion(says[0])) as endpoint:
+        panel = Panel.endpoint(spec_of(endpoint.url))
+        first = panel.anchors(shown)
+        says[0] = "30"  # somebody has changed the model behind the name
+        again = Panel.endpoint(spec_of(endpoint.url)).anchors(shown)
+        assert len(endpoint.asked) == 2 + 2 * 6
+    assert [found.metric for found in first] == ["trait", "coherence"]
+    assert first[0].scores == [80.0] * 3 and first[0].kept == [None] * 3
+    assert again[0].scores == [30.0] * 3 and again[0].kept == [80.0] * 3
