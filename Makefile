@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/idem-ray run jobs/configs/laptop_sft.yaml
 
 test: lint
-	$(BIN)/python -m pytest -m "not gpu and not bench and not endpoint"
+	$(BIN)/python -m pytest -m "not gpu and not bench"
 
 test-fast: setup
 	$(BIN)/python -m pytest tests/unit

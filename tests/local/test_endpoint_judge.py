@@ -22,7 +22,7 @@ from idem_ray.records import Exchange, Judgment
 from idem_ray.settings import EndpointJudgeSettings
 from idem_ray.traits import load_trait, shipped_traits
 
-pytestmark = [pytest.mark.slow, pytest.mark.endpoint, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 N_JUDGMENTS, N_CONCURRENT = 200, 8
 MOST_CALLS = N_JUDGMENTS + N_CONCURRENT
