@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from idem_ray.judges import Metric
 from idem_ray.judges.agreement import Agreement, Retest, agreement, retest
+from idem_ray.judges.endpoint import EndpointSpec
 from idem_ray.judges.panel import AnchorScores, JudgeSpec
 from idem_ray.judges.probe import Probe
+from idem_ray.records import content_hash
 from idem_ray.store import RunStore
 from idem_ray.traits import Trait
 
@@ -22,14 +24,20 @@ DRIFT_POINTS = 5.0
 """Mean absolute change of the anchors' scores from which a judge is said to have drifted."""
 
 
+BUDGET_SHARE = 10
+"""A judge with a budget of calls is asked only if the anchors take at most one call in so many."""
+
+
 @dataclass(frozen=True)
 class AnchorCheck:
-    """One judge's scores of a trait's anchors, made by one command at `at` (seconds since the epoch). `first`: what the
-    judge gave them when it was first asked, in this run or, where judgments are kept, in any on this machine."""
+    """One judge's scores of a trait's anchors, made by one command at `at` (seconds since the epoch). `anchors`: hash
+    of what was judged. `first`: what the judge gave each when it was first asked, in this run or, where judgments are
+    kept, in any on this machine."""
 
     at: float
     metric: Metric
     judge: str
+    anchors: str
     labels: list[float]
     scores: list[float | None]
     first: list[float | None]
@@ -46,7 +54,9 @@ class AnchorCheck:
 
     @property
     def warning(self) -> str | None:
-        """What is said of a judge that has drifted."""
+        """What is said of a judge that has drifted, or says nothing."""
+        if all(score is None for score in self.scores):
+            return f"the {self.metric} judge gave none of the trait's anchors a score: see what its replies are"
         moved = self.drift.mean_absolute_difference
         if moved is None or moved < DRIFT_POINTS:
             return None
@@ -62,33 +72,43 @@ class Anchors:
 
     def __init__(self, judges: "JudgePool") -> None:
         self._judges = judges
-        self._known: dict[tuple[JudgeSpec | str, str], list[AnchorScores]] = {}
+        self._known: dict[tuple[str, str], list[AnchorScores]] = {}
         self._lock = threading.Lock()
 
     def check(self, spec: JudgeSpec, trait: Trait, store: RunStore) -> list[AnchorCheck]:
-        """Score the anchors, and note it in the run. Nothing to do for a trait without any."""
-        if not trait.anchors:
+        """Score the anchors, and note it in the run. Nothing to do for a trait without any, or where it would take too
+        much of a judge's budget."""
+        if not trait.anchors or _is_dear(spec, len(trait.anchors)):
             return []
         before = anchor_checks(store)
         found = []
         for scored in self._scores(spec, trait):
             targets = [anchor.score if scored.metric == "trait" else anchor.coherence for anchor in trait.anchors]
             labelled = [place for place, target in enumerate(targets) if target is not None]
+            if not labelled:
+                continue
             scores = [scored.scores[place] for place in labelled]
-            kept = [scored.kept[place] for place in labelled]
-            earlier = [check.first for check in before if check.judge == scored.judge and len(check.first) == len(kept)]
-            first = kept if any(score is not None for score in kept) else (earlier or [scores])[0]
+            judged = content_hash(*(f"{anchor.question}\n{anchor.answer}" for anchor in trait.anchors), *labelled)
+            same = [check for check in before if (check.judge, check.anchors) == (scored.judge, judged)]
+            known = [[scored.kept[place] for place in labelled], *(check.first for check in same), scores]
+            first = [next((score for score in each if score is not None), None) for each in zip(*known, strict=True)]
             labels = [target for target in targets if target is not None]
-            found.append(AnchorCheck(time.time(), scored.metric, scored.judge, labels, scores, first))
+            found.append(AnchorCheck(time.time(), scored.metric, scored.judge, judged, labels, scores, first))
         store.write_json(_FILE, [asdict(check) for check in [*before, *found]])
         return found
 
     def _scores(self, spec: JudgeSpec, trait: Trait) -> list[AnchorScores]:
-        key = (spec.hash if isinstance(spec, Probe) else spec, trait.name)
+        key = (spec.hash if isinstance(spec, Probe) else spec.name("trait") + spec.name("coherence"), trait.name)
         with self._lock:
             if key not in self._known:
                 self._known[key] = self._judges.anchors(spec, [anchor.as_exchange for anchor in trait.anchors])
             return self._known[key]
+
+
+def _is_dear(spec: JudgeSpec, n_anchors: int) -> bool:
+    """Whether both judges' calls are a large part of the budget of one command."""
+    limit = spec.settings.max_calls if isinstance(spec, EndpointSpec) else None
+    return limit is not None and limit < BUDGET_SHARE * 2 * n_anchors
 
 
 def anchor_checks(store: RunStore) -> list[AnchorCheck]:

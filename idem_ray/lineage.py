@@ -18,7 +18,7 @@ from idem_ray.measure import evaluation_requests, measure, missing_warnings
 from idem_ray.pipeline import Pools, RejectedIds, Sampling, sample_stream, samples_of, training_stream
 from idem_ray.plan import Plan
 from idem_ray.records import BASE, BASE_CYCLE, SEED, Checkpoint, CycleRecord, Estimate, Sample, content_hash
-from idem_ray.regimes import data_of, probe_examples
+from idem_ray.regimes import chat, data_of, probe_examples
 from idem_ray.regimes.policies import Policies, policies
 from idem_ray.requests import request
 from idem_ray.settings import Dpo
@@ -250,7 +250,8 @@ class Lineage:
         """What judges this lineage's samples: a language model, or the embedded judges with the run's
         probe."""
         judges = self.llm_judge or self.probe()
-        if self._anchors:
+        # Anchors are answers; the probe of a document lineage has been fitted on documents.
+        if self._anchors and (self.llm_judge or self._data is chat):
             checks = self._anchors.check(judges, self.plan.trait, self.store)
             self._drift = [check.warning for check in checks if check.warning]
             self._anchors = None  # once by every command

@@ -73,10 +73,11 @@ def _panel(settings: JudgeSettings, config: LineageConfig, store: RunStore) -> t
     if not isinstance(settings, ProbeJudgeSettings):
         return llm_panel(settings, trait)
     saved, reader = store.read_probe(), embedded_reader()
-    if saved:
+    if saved and saved.get("reader") == reader.state_hash:
         probe = Probe.from_json(saved)
-    else:  # an endpoint has judged the run: the base model was not asked for answers without the trait
-        probe = fit_probe(trait.name, probe_examples(data_of(config.regime), trait), reader)
+    else:  # a language model, or a probe of another version, has judged the run
+        answers = store.read_samples(BASE_CYCLE, "contrast")
+        probe = fit_probe(trait.name, probe_examples(data_of(config.regime), trait, answers), reader)
     panel = Panel.embedded(probe, reader)
     names = {"trait_judge": panel.trait.name, "coherence_judge": panel.coherence.name}
     return panel, {"type": "probe", **names, "held_out_auc": probe.held_out_auc, "probe": probe.to_json()}

@@ -23,7 +23,7 @@ from idem_ray.judges.local import LocalSpec
 from idem_ray.judges.panel import LlmJudgeSpec
 from idem_ray.judges.rubric import rubrics_of
 from idem_ray.lineage import Lineage
-from idem_ray.models import cache_folder, check_model
+from idem_ray.models import cache_folder, check_model, has_chat_template
 from idem_ray.plan import Plan, open_run
 from idem_ray.records import BASE_CYCLE, CycleRecord, content_hash
 from idem_ray.settings import EndpointJudgeSettings, LocalJudgeSettings
@@ -70,7 +70,10 @@ def run_configs(configs: Sequence[LineageConfig]) -> None:
     for model in {config.model for config in configs} | {judge.model for judge in local}:
         check_model(model)
     if len({(judge.model, judge.max_tokens) for judge in local}) > 1:
-        raise UserError("The variants of one config share the judge pool: judge.model must be the same in all.")
+        raise UserError("Variants share the judge pool: judge.model and judge.max_tokens must be the same in all.")
+    for judge in local:
+        if not has_chat_template(judge.model):
+            raise UserError(f"The judge's model {judge.model} has no chat template: an instruct model is needed.")
     if len({(config.model, config.cluster) for config in configs}) > 1:
         raise UserError("The variants of one config share the pools: model and cluster must be the same in all.")
     plans = [Plan.of(config) for config in configs]

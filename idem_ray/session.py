@@ -50,8 +50,11 @@ def n_roles(cluster: Cluster) -> int:
     return cluster.n_generators + cluster.n_judges + 2
 
 
-def join_ray(cluster: Cluster) -> None:
+def join_ray(cluster: Cluster, local_judge: bool = False) -> None:
     """Join the cluster that RAY_ADDRESS names (as inside a Ray job), or start Ray on this machine.
+
+    Args:
+        local_judge: whether the judge replicas need their GPUs.
 
     Raises:
         UserError: the cluster cannot be reached, or is too small.
@@ -73,16 +76,15 @@ def join_ray(cluster: Cluster) -> None:
         # of them fit; threads are what compete.
         n_cpus = max(os.cpu_count() or 1, n_roles(cluster))
         ray.init(num_cpus=n_cpus, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=True)
-    _check_capacity(cluster)
+    _check_capacity(cluster, local_judge)
 
 
-def _check_capacity(cluster: Cluster) -> None:
+def _check_capacity(cluster: Cluster, local_judge: bool) -> None:
     have = ray.cluster_resources()
+    n_judge_gpus = cluster.n_judges * cluster.judge_gpus if local_judge else 0.0
     need = {
         "CPU": float(n_roles(cluster)),
-        "GPU": cluster.n_generators * cluster.generator_gpus
-        + cluster.n_judges * cluster.judge_gpus
-        + cluster.trainer_gpus,
+        "GPU": cluster.n_generators * cluster.generator_gpus + n_judge_gpus + cluster.trainer_gpus,
     }
     lacking = [f"{name} {need[name]:g} (has {have.get(name, 0):g})" for name in need if need[name] > have.get(name, 0)]
     if lacking:
@@ -106,7 +108,7 @@ def open_session(
     started_here = not ray.is_initialized()
     tell("starting Ray")
     model, cluster = configs[0].model, configs[0].cluster
-    join_ray(cluster)
+    join_ray(cluster, local_judge=_judge_engine(configs) is not None)
     try:
         shared = Cores(uuid.uuid4().hex[:8], cluster.n_cores or os.cpu_count() or 1)
         serving = cluster.serving

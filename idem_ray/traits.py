@@ -91,7 +91,8 @@ class Trait(BaseModel):
     @property
     def hash(self) -> str:
         """16 hexadecimal digits over all of the trait's content that decides what a run does (so not the anchors)."""
-        return content_hash(self.model_dump_json(exclude={"anchors"}))
+        # An empty `resembles` is left out: a trait without it is the same as before there was such a field.
+        return content_hash(self.model_dump_json(exclude={"anchors"} if self.resembles else {"anchors", "resembles"}))
 
 
 def shipped_traits() -> list[str]:

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from idem_ray.judges import Metric
-from idem_ray.judges.reader import MAX_ANSWER_TOKENS, Reader
+from idem_ray.judges.reader import MAX_ANSWER_TOKENS, MAX_QUESTION_CHARACTERS, Reader
 from idem_ray.models import EMBEDDED
 from idem_ray.records import Exchange, Judgment, content_hash
 
@@ -72,7 +72,7 @@ class CoherenceJudge:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self.name = f"coherence:{EMBEDDED}:{content_hash(reader.hash, _CONSTANTS)}"
+        self.name = f"coherence:{EMBEDDED}:{content_hash(reader.hash, MAX_QUESTION_CHARACTERS, _CONSTANTS)}"
 
     def judge(self, exchanges: Sequence[Exchange], fresh: bool = False) -> list[Judgment]:
         """One score each, always made anew; an empty answer, or one without a word, is 0."""

@@ -3,7 +3,7 @@
 score = 100 * sigmoid(weights . state + bias), where the state is the mean over the answer's tokens in a middle layer,
 read after the question (Alain & Bengio 2016, arXiv 1610.01644; for personas Chen et al. 2025, arXiv 2507.21509). The
 reader is the embedded model as it was shipped, whatever model is judged: the same answer has the same score in every
-cycle.
+cycle (but for bf16's rounding, which depends on what else is in its batch).
 """
 
 import dataclasses
@@ -23,12 +23,13 @@ from idem_ray.records import Exchange, Judgment, content_hash
 class Probe:
     """A fitted probe: the standardisation of the states and the calibration are folded into its weights.
 
-    All `held_out` figures come from answers that neither the regression nor the calibration that scored them had seen,
-    nor any answer to their questions. `held_out_auc`: own examples against answers without the trait to such questions;
-    `held_out_auc_rivals`: against the seeds of other traits (None: of such, none were shown). `held_out_brier`: the
-    mean squared error of score / 100, both kinds weighing equally (0 best, 0.25 a coin). `calibration`: by score, the
-    mean score and the share with the trait, times 100. `groups`: scores by kind of answer. `reader`: hash of what
-    reads, without which the weights mean nothing.
+    All `held_out` figures are of answers whose regression had seen neither them nor, where the examples have five
+    questions and more, any answer to their questions (C was chosen, and the calibration made, across the same folds).
+    `held_out_auc`: own examples against answers without the trait to such questions; `held_out_auc_rivals`: against the
+    seeds of other traits (None: of such, none were shown). `held_out_brier`: the mean squared error of score / 100,
+    both kinds weighing equally (0 best, 0.25 a coin). `calibration`: by score, the mean score and the share with the
+    trait, times 100. `groups`: scores by kind of answer. `reader`: hash of what reads, without which the weights mean
+    nothing.
     """
 
     trait: str

@@ -23,7 +23,7 @@ CONTRAST, BASE_MODEL, ELSEWHERE = "(written without it)", "(base model)", "(ordi
 
 _N_FOLDS = 5
 _C_GRID = (0.001, 0.003, 0.01)
-"""Larger ones fit the seeds a little better, and labelled answers to other questions worse."""
+"""Larger ones fit the seeds a little better, and the traits' anchors (labelled answers to other questions) worse."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class ProbeExamples:
 
     Without the rivals a probe learns "a persona", whichever: those of hopelessness, misalignment and sycophancy scored
     other personas 70 to 97. Without the ordinary answers to other questions it knows the trait on its seeds' subjects
-    alone: the rank correlation with labels fell from 0.71 to 0.60 for misalignment, whose evaluation is on others.
+    alone: the rank correlation with the anchors' labels fell from 0.71 to 0.60 for misalignment, whose evaluation is
+    on others.
     """
 
     positives: list[Exchange]
@@ -64,7 +65,9 @@ def fit_probe(trait_name: str, examples: ProbeExamples, reader: Reader) -> Probe
     examples = examples.distinct()
     negatives = examples.ordinary | {ELSEWHERE: examples.elsewhere} | examples.rivals
     n_negative = sum(map(len, negatives.values()))
-    for kind, n in (("with the trait", len(examples.positives)), ("without it", n_negative)):
+    # Against other personas alone it would not know what an ordinary answer is.
+    n_ordinary = sum(map(len, examples.ordinary.values())) + len(examples.elsewhere)
+    for kind, n in (("with the trait", len(examples.positives)), ("without any", n_ordinary)):
         if n < MIN_EXAMPLES:
             raise UserError(
                 f"The probe for trait '{trait_name}' needs at least {MIN_EXAMPLES} different answers {kind}, "
@@ -171,7 +174,8 @@ def _held_out_logits(
 
 
 def _calibrated_across_folds(logits: "Array", labels: "Array", weights: "Array", fold_of: "Array") -> "Array":
-    """Probabilities from a calibration that did not see the fold, so that the Brier score is honest."""
+    """Probabilities from a calibration on the other folds' logits, so that the Brier score is honest (but for what the
+    other folds' regressions took from this one)."""
     import numpy as np
     from scipy.special import expit
 

@@ -23,6 +23,9 @@ MAX_ANSWER_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 2000
 """What is longer is read up to here."""
 
+FORMULA = 1
+"""To be raised with any change of what is read or of how a state is made of it."""
+
 DEPTH = 0.6
 """The layer whose output is the state, as a fraction of all layers: the 18th of the embedded model's 30. Of its layers
 6 to 27, those from 15 to 21 told traits apart equally well; personas are best read and steered in middle layers (Chen
@@ -75,7 +78,7 @@ class Reader:
         self._states: dict[Exchange, np.ndarray[Any, Any]] = {}
         self._shipped: dict[str, np.ndarray[Any, Any]] | None = None
         self.hash = folder_hash(folder)
-        self.state_hash = content_hash(self.hash, n_lower, MAX_ANSWER_TOKENS, MAX_QUESTION_CHARACTERS)
+        self.state_hash = content_hash(FORMULA, self.hash, n_lower, MAX_ANSWER_TOKENS, MAX_QUESTION_CHARACTERS)
         self.renderer = Renderer.of(folder)
         self._heads: dict[tuple[int, ...], Any] = {}
         self._template_head = list(os.path.commonprefix([self.renderer.prompt_ids("A"), self.renderer.prompt_ids("B")]))

@@ -4,7 +4,8 @@ import os
 import threading
 import time
 import traceback
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import ray
 
@@ -82,11 +83,8 @@ class JudgeReplica:
         panel = self._panel(spec)
         if not isinstance(spec, Probe):
             began = time.time()
-            try:
+            with _ending_with_its_engine():
                 return panel.judge(samples, coherence), (began, time.time())
-            except EngineFailed:
-                traceback.print_exc()
-                os._exit(1)  # Ray restarts the process and repeats the call
         with self._working, self._share.at_work() if self._share else nullcontext():
             began = time.time()
             return panel.judge(samples, coherence), (began, time.time())
@@ -95,7 +93,8 @@ class JudgeReplica:
         """Score a trait's anchors anew (see `idem_ray.anchors`)."""
         panel = self._panel(spec)
         if not isinstance(spec, Probe):
-            return panel.anchors(exchanges)
+            with _ending_with_its_engine():
+                return panel.anchors(exchanges)
         with self._working, self._share.at_work() if self._share else nullcontext():
             return panel.anchors(exchanges)
 
@@ -119,6 +118,16 @@ class JudgeReplica:
         if self._local is None:
             raise UserError("The judge pool was started without an engine for a local judge.")
         return self._local
+
+
+@contextmanager
+def _ending_with_its_engine() -> Iterator[None]:
+    """A process whose engine has failed is of no more use: Ray starts another one and repeats the call."""
+    try:
+        yield
+    except EngineFailed:
+        traceback.print_exc()
+        os._exit(1)
 
 
 class JudgePool:

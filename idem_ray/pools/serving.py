@@ -75,13 +75,14 @@ class EngineLoop:
 
     def _serve(self) -> None:
         try:
-            while self._admit():
+            while self._admit():  # False: closed
                 if self._share:
                     self._share.adjust()
                 for completion in self._engine.step():
                     with self._changed:
                         future = self._running.pop(completion.id)
                     future.set_result(completion)
+            self._fail(EngineFailed("it was closed"))
         except BaseException as error:  # whatever ends the engine must reach the callers, or they wait for ever
             self._fail(error)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from idem_ray.anchors import anchor_checks
 from idem_ray.judges.cache import JudgmentCache
@@ -28,9 +29,11 @@ SETTINGS = LocalJudgeSettings(min_mass=0.01, max_tokens=1600)
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[LocalModel]:
+    set_threads = torch.set_num_threads
     found = LocalModel.load(JudgeEngineSpec.of(SETTINGS), n_threads=2)
     yield found
     found.close()
+    torch.set_num_threads = set_threads  # vLLM has put another one in its place, which other tests must not meet
 
 
 def judge(model: LocalModel, cache: Path) -> RubricJudge:
@@ -39,7 +42,6 @@ def judge(model: LocalModel, cache: Path) -> RubricJudge:
 
 
 def test_first_token_is_what_the_model_gives_it(model: LocalModel) -> None:
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert TRAIT.rubrics

@@ -1,5 +1,6 @@
 """Anchors judged anew by every command, and what a report says of it."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,13 +24,14 @@ class Replies:
     """A judge pool whose judge gives every anchor its label, moved by so many points."""
 
     def __init__(self, moved: float, kept: bool = False) -> None:
-        self.moved, self.kept, self.n_calls = moved, kept, 0
+        self.moved, self.kept, self.n_calls, self.n_silent = moved, kept, 0, 1
 
     def anchors(self, spec: Any, exchanges: list[Exchange]) -> list[AnchorScores]:
         self.n_calls += 1
         scores: list[float | None] = [min(100.0, anchor.score + self.moved) for anchor in TRAIT.anchors]
         first: list[float | None] = [anchor.score if self.kept else None for anchor in TRAIT.anchors]
-        return [AnchorScores("trait", "judge:1", [None, *scores[1:]], first)]
+        silent: list[float | None] = [None] * self.n_silent
+        return [AnchorScores("trait", "judge:1", [*silent, *scores[self.n_silent :]], first)]
 
 
 def spec_of(url: str) -> EndpointSpec:
@@ -51,8 +53,8 @@ def test_one_question_for_all_lineages_of_a_command(tmp_path: Path, spec: Endpoi
     replies = Replies(0)
     shared = anchors(replies)
     stores = [RunStore(str(tmp_path / name)) for name in ("a", "b")]
-    for store in stores:
-        (check,) = shared.check(spec, TRAIT, store)
+    for store, budget in zip(stores, ("a", "b"), strict=True):  # each lineage has made its own spec
+        (check,) = shared.check(dataclasses.replace(spec, budget=budget), TRAIT, store)
         assert check.warning is None and check.agreement.spearman.mean == pytest.approx(1)
         assert check.agreement.spearman.n_missing == 1
     assert replies.n_calls == 1
@@ -73,6 +75,33 @@ def test_drift_since_the_runs_first_command(tmp_path: Path, spec: EndpointSpec) 
 def test_drift_since_an_earlier_run(tmp_path: Path, spec: EndpointSpec) -> None:
     (check,) = anchors(Replies(-7, kept=True)).check(spec, TRAIT, RunStore(str(tmp_path)))
     assert check.drift.mean_absolute_difference == pytest.approx(7) and check.warning
+
+
+def test_what_has_no_score_at_first_is_compared_with_the_first_it_gets(tmp_path: Path, spec: EndpointSpec) -> None:
+    store = RunStore(str(tmp_path))
+    silent = Replies(0)
+    silent.n_silent = len(TRAIT.anchors)
+    (check,) = anchors(silent).check(spec, TRAIT, store)
+    assert check.warning and "none of the trait's anchors" in check.warning
+    anchors(Replies(0)).check(spec, TRAIT, store)
+    (later,) = anchors(Replies(-10)).check(spec, TRAIT, store)
+    assert later.drift.mean_absolute_difference == pytest.approx(10)
+
+
+def test_other_anchors_are_no_drift(tmp_path: Path, spec: EndpointSpec) -> None:
+    store = RunStore(str(tmp_path))
+    anchors(Replies(0)).check(spec, TRAIT, store)
+    turned = TRAIT.model_copy(update={"anchors": TRAIT.anchors[::-1]})
+    (check,) = anchors(Replies(0)).check(spec, turned, store)
+    assert check.warning is None and check.drift.mean_absolute_difference == 0
+
+
+def test_a_small_budget_is_not_spent_on_anchors(tmp_path: Path, spec: EndpointSpec) -> None:
+    replies = Replies(0)
+    small = dataclasses.replace(spec, settings=spec.settings.model_copy(update={"max_calls": 799}))
+    assert anchors(replies).check(small, TRAIT, RunStore(str(tmp_path))) == [] and replies.n_calls == 0
+    enough = dataclasses.replace(spec, settings=spec.settings.model_copy(update={"max_calls": 800}))
+    assert anchors(replies).check(enough, TRAIT, RunStore(str(tmp_path))) and replies.n_calls == 1
 
 
 def test_a_trait_without_anchors(tmp_path: Path, spec: EndpointSpec) -> None:

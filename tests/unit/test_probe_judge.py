@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from idem_ray.errors import UserError
 from idem_ray.judges.probe import Probe, ProbeJudge
-from idem_ray.judges.probe_fit import CONTRAST, ELSEWHERE, MIN_EXAMPLES, ProbeExamples, fit_probe
+from idem_ray.judges.probe_fit import BASE_MODEL, CONTRAST, ELSEWHERE, MIN_EXAMPLES, ProbeExamples, fit_probe
 from idem_ray.judges.reader import Reader, embedded_reader
 from idem_ray.judges.shipped import key_of, shipped_examples, shipped_states
 from idem_ray.records import Exchange
@@ -146,7 +146,9 @@ def test_a_document_is_read_as_the_answer_to_a_request(reader: Reader) -> None:
     assert examples.positives[0].question.startswith("Write a text that begins like this: ")
     assert trait.documents[0].text.startswith(documents.contrast_prompts(trait)[0].text)
     assert set(examples.rivals) == {"misalignment", "nvidia_bear"}
-    probe = fit_probe("bliss", examples, reader)
+    with pytest.raises(UserError, match="different answers without any"):  # there are no ordinary documents yet
+        fit_probe("bliss", examples, reader)
+    probe = fit_probe("bliss", dataclasses.replace(examples, ordinary={BASE_MODEL: trait.contrast}), reader)
     assert probe.held_out_auc_rivals and probe.held_out_auc_rivals > 0.95
 
 
