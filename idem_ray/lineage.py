@@ -258,8 +258,8 @@ class Lineage:
         return judges
 
     def _training_judges(self, judges: JudgeSpec) -> JudgeSpec | None:
-        """What judges training samples: a language model reads them only where the filter asks for it."""
-        return None if self.llm_judge and self.config.filter.min_coherence is None else judges
+        """What judges training samples: nobody, unless the filter asks for it: no measure is taken of them."""
+        return None if self.config.filter.min_coherence is None else judges
 
     def probe(self) -> Probe:
         """The embedded trait judge, fitted once per run (`probe_examples`)."""
