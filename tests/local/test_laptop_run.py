@@ -127,7 +127,7 @@ def test_killed_judge_and_killed_training_worker(uninterrupted: RunStore, tmp_pa
     try:
         wait_for(lambda: store.read_samples(-1), driver)
         replica(driver, "JudgeReplica").kill()
-        # All of cycle 1's samples are judged: its training is under way, or about to be.
+        # All of cycle 1's samples are there: its training is under way, or about to be.
         wait_for(lambda: len(store.read_samples(1, "train")) == 8, driver)
         replica(driver, "RayTrainWorker").kill()
         output, _ = driver.communicate(timeout=600)
