@@ -1,5 +1,7 @@
 """The tables of `idem-ray judge probes`, from probes that need no model."""
 
+from rich.table import Table
+
 from idem_ray.judges.agreement import GroupScore, agreement
 from idem_ray.judges.probe import Probe
 from idem_ray.probe_show import confusion_table, confusions, quality_table
@@ -21,8 +23,8 @@ BLISS = probe(
 LUCKY = probe("lucky", [GroupScore("lucky", 10, 0, 91.0, 0.9), GroupScore("bliss", 10, 0, 9.0, 0.09)])
 
 
-def cells(table: object, row: int) -> list[str]:
-    return [str(list(column.cells)[row]) for column in table.columns]  # type: ignore[attr-defined]
+def cells(table: Table, row: int) -> list[str]:
+    return [str(list(column.cells)[row]) for column in table.columns]
 
 
 def test_each_probe_has_its_row() -> None:
