@@ -1,6 +1,5 @@
 """A trait's anchors, judged anew by every command: answers that never change, so that a judge's drift shows."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from idem_ray.judges.endpoint import EndpointSpec
 from idem_ray.judges.panel import AnchorScores, JudgeSpec
 from idem_ray.judges.probe import Probe
 from idem_ray.records import content_hash
+from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
 from idem_ray.traits import Trait
 
@@ -70,10 +70,12 @@ class AnchorCheck:
 class Anchors:
     """Has a command's judges score the anchors, once for all lineages that share a judge."""
 
-    def __init__(self, judges: "JudgePool") -> None:
-        self._judges = judges
-        self._known: dict[tuple[str, str], list[AnchorScores]] = {}
-        self._lock = threading.Lock()
+    def __init__(self, judges: "JudgePool", shared: SharedWork | None = None) -> None:
+        """
+        Args:
+            shared: of the lineages of this command, where there are several.
+        """
+        self._judges, self._shared = judges, shared
 
     def check(self, spec: JudgeSpec, trait: Trait, store: RunStore) -> list[AnchorCheck]:
         """Score the anchors, and note it in the run. Nothing to do for a trait without any, or where it would take too
@@ -98,11 +100,14 @@ class Anchors:
         return found
 
     def _scores(self, spec: JudgeSpec, trait: Trait) -> list[AnchorScores]:
-        key = (spec.hash if isinstance(spec, Probe) else spec.name("trait") + spec.name("coherence"), trait.name)
-        with self._lock:
-            if key not in self._known:
-                self._known[key] = self._judges.anchors(spec, [anchor.as_exchange for anchor in trait.anchors])
-            return self._known[key]
+        def ask() -> list[AnchorScores]:
+            return self._judges.anchors(spec, [anchor.as_exchange for anchor in trait.anchors])
+
+        if self._shared is None:
+            return ask()
+        judge = spec.hash if isinstance(spec, Probe) else spec.name("trait") + spec.name("coherence")
+        key = content_hash("anchors", judge, trait.hash)
+        return [AnchorScores(**scored) for scored in self._shared.once(key, lambda: [asdict(one) for one in ask()])]
 
 
 def _is_dear(spec: JudgeSpec, n_anchors: int) -> bool:

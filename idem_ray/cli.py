@@ -32,12 +32,37 @@ def run(
 
     Example: idem-ray run jobs/configs/laptop_sft.yaml --set trait=lucky --set name=lucky
     """
-    from idem_ray.config import load_configs
+    from idem_ray.config_file import load_configs
 
     settings = load_configs(config, overrides or [])
-    from idem_ray.run import run_configs
+    if len(settings) > 1:
+        from idem_ray.sweep import run_family
 
-    run_configs(settings)
+        run_family(settings)
+    else:
+        from idem_ray.run import run_lineage
+
+        run_lineage(settings[0])
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="YAML file of a lineage with a `sweep` section.")],
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what it would take, and start nothing.")] = False,
+) -> None:
+    """Run the lineages of a search space side by side on Ray Tune, with the models loaded once.
+
+    The same command continues what was interrupted. `sweep.space` maps any field of a lineage's settings to a grid or
+    a range: {regime.beta: {loguniform: [0.01, 0.3]}, n_sampled: {grid: [24, 48]}}.
+    Example: idem-ray sweep jobs/configs/laptop_dpo_beta_sweep.yaml --set cluster.n_lineages=2
+    """
+    from idem_ray.config_file import load_sweep
+
+    settings = load_sweep(config, overrides or [])
+    from idem_ray.sweep import run_sweep
+
+    run_sweep(settings, plan)
 
 
 @app.command()
@@ -55,9 +80,9 @@ def fork(
     from idem_ray.plan import fork_config
 
     settings = fork_config(run_folder, cycle, overrides or [], name)
-    from idem_ray.run import run_configs
+    from idem_ray.run import run_lineage
 
-    run_configs([settings])
+    run_lineage(settings)
 
 
 @app.command()

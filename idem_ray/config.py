@@ -6,8 +6,7 @@ Two kinds of settings are kept apart: what makes the result, which is hashed, an
 
 import copy
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -32,8 +31,7 @@ from idem_ray.settings import (
     Training,
 )
 
-SHARED_FOLDER = "shared"
-"""Folder of a family in which its register lies."""
+SettingsKind = TypeVar("SettingsKind", bound=Settings)
 
 NO_PART_OF_A_CYCLE = frozenset({"name", "output", "cluster", "n_cycles", "guards"})
 """Settings that say where and how long a lineage runs; they change no cycle, and lineages do not differ by them."""
@@ -183,11 +181,16 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"--set {override}: the value is not valid YAML.") from error
-        _set(data, path, value, f"--set {override}")
+        set_field(data, path, value, f"--set {override}")
     return data
 
 
-def _set(data: dict[str, Any], path: str, value: Any, source: str) -> None:
+def set_field(data: dict[str, Any], path: str, value: Any, source: str) -> None:
+    """Set the field at a dotted path, in place; a section that is not there yet is made.
+
+    Raises:
+        UserError: the path reaches into something that is no section; `source` says where it came from.
+    """
     *sections, leaf = path.split(".")
     for section in sections:
         data = data.setdefault(section, {})
@@ -204,98 +207,33 @@ def _merged(old: Any, new: Any) -> Any:
     return old | {name: _merged(old.get(name), value) for name, value in new.items()}
 
 
-def load_configs(path: str | Path, overrides: list[str] | None = None) -> list[LineageConfig]:
-    """Read a YAML file: one lineage, or with a `variants` section a family of them.
-
-    `variants` maps a name to the settings in which that lineage differs, `{continual: {regime.init: previous}}`; the
-    family's folder is `<output>/<name>`, and each variant has a folder in it.
-
-    Raises:
-        UserError: no such file, no YAML mapping, or a field that is unknown, missing or out of range (each named).
-    """
-    path = Path(path)
-    data = read_yaml(path, "the config")
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a mapping of settings, such as 'trait: bliss'.")
-    data.setdefault("name", path.stem)
-    data = apply_overrides(data, overrides or [])
-    variants = data.pop("variants", None)
-    if variants is None:
-        return [parse_config(data, source=str(path))]
-    if not isinstance(variants, dict) or not variants or not all(isinstance(v, dict) for v in variants.values()):
-        raise UserError(
-            f"{path}: 'variants' must map names to settings, such as 'continual: {{regime.init: previous}}'."
-        )
-    if SHARED_FOLDER in variants:
-        raise UserError(f"{path}: no variant can be called '{SHARED_FOLDER}': the family keeps what it shares there.")
-    family = f"{str(data.pop('output', 'runs')).rstrip('/')}/{data.pop('name')}"
-    configs = []
-    for name, changes in variants.items():
-        variant = copy.deepcopy(data) | {"name": str(name), "output": family}
-        for place, value in changes.items():
-            _set(variant, str(place), value, f"{path}, variant {name}")
-        configs.append(parse_config(variant, source=f"{path}, variant {name}"))
-    _check_distinct(configs, path)
-    return configs
-
-
-def read_yaml(path: Path, what: str, otherwise: str = "") -> Any:
-    """The content of a YAML file.
-
-    Args:
-        what: the file holds, for the sentence about a file that cannot be read.
-        otherwise: what else could be given in its place.
-
-    Raises:
-        UserError: it cannot be read, or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {what} {path}: {error.strerror}{otherwise}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-
-
-def _check_distinct(configs: list[LineageConfig], path: Path) -> None:
-    seen: dict[str, str] = {}
-    for config in configs:
-        other = seen.setdefault(config.hash, config.name)
-        if other != config.name:
-            raise UserError(f"{path}: the variants {other} and {config.name} have the same settings.")
-
-
-def load_config(path: str | Path, overrides: list[str] | None = None) -> LineageConfig:
-    """Read the YAML file of one lineage.
-
-    Raises:
-        UserError: what `load_configs` says, or the file has variants.
-    """
-    configs = load_configs(path, overrides)
-    if len(configs) > 1:
-        raise UserError(f"{path} has variants: this takes the config of one lineage.")
-    return configs[0]
-
-
 def parse_config(data: dict[str, Any], source: str = "config") -> LineageConfig:
     """Check settings that were already read.
 
     Raises:
-        UserError: what `load_config` says of fields.
+        UserError: a field that is unknown, missing or out of range (each named).
+    """
+    return parse_settings(LineageConfig, data, source)
+
+
+def parse_settings(kind: type[SettingsKind], data: Any, source: str) -> SettingsKind:
+    """Check any settings.
+
+    Raises:
+        UserError: what `parse_config` says, with `source` before it.
     """
     try:
-        return LineageConfig.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error)}.") from error
+        raise UserError(f"{source}: {_explain(error, kind)}.") from error
 
 
-def _explain(error: ValidationError) -> str:
-    known = set(LineageConfig.model_fields)
+def _explain(error: ValidationError, kind: type[Settings]) -> str:
     said = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = _nearest(str(problem["loc"][-1]), problem["loc"], known)
+            near = _nearest(str(problem["loc"][-1]), problem["loc"], kind)
             said.append(f"unknown field '{place}'" + (f" (did you mean '{near}'?)" if near else ""))
         elif problem["type"] == "missing":
             said.append(f"field '{place}' is missing")
@@ -304,12 +242,12 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(said)
 
 
-def _nearest(word: str, place: tuple[Any, ...], top_level: set[str]) -> str | None:
+def _nearest(word: str, place: tuple[Any, ...], kind: type[Settings]) -> str | None:
     import difflib
 
-    choices = set(top_level)
+    choices = set(kind.model_fields)
     if len(place) > 1:
-        annotation = LineageConfig.model_fields[str(place[0])].annotation
+        annotation = kind.model_fields[str(place[0])].annotation
         choices = set(getattr(annotation, "model_fields", {}))
         for section, kinds in (("regime", REGIME_SETTINGS), ("judge", JUDGE_SETTINGS)):
             if place[0] == section:

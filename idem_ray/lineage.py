@@ -1,7 +1,7 @@
 """The cycle loop: a lineage from its base model to its last cycle, resumed wherever it stopped."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -53,16 +53,15 @@ class Lineage:
         self._data = data_of(plan.config.regime)
         self._records: dict[int, CycleRecord] = {}
 
-    def run(self, on_cycle: Callable[[CycleRecord], None] = lambda record: None) -> list[CycleRecord]:
-        """Every cycle that is not committed yet, in order. `on_cycle` is told of each one, done before or now."""
+    def cycles(self) -> Iterator[CycleRecord]:
+        """Make every cycle that is not committed yet, in order; yields each one, done before or now."""
         for cycle in range(BASE_CYCLE, self.config.n_cycles):
             record = self.store.record(cycle) or self._make(cycle)
             self._register(record)
             self._records[cycle] = record
-            on_cycle(record)
+            yield record
             if reason_to_stop(self.config.guards, self.store, record, self._records.get(0)):
                 break
-        return list(self._records.values())
 
     def _register(self, record: CycleRecord) -> None:
         """Offer an own cycle to the family, also one that was made before there was a family or a register."""

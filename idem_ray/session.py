@@ -1,5 +1,6 @@
 """Ray and the pools, started for a run and taken down after it."""
 
+import math
 import os
 import shutil
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import ray
 
+from idem_ray.capacity import Role, check_places, roles_of, total
 from idem_ray.config import LineageConfig
 from idem_ray.cores import Cores
 from idem_ray.errors import UserError
@@ -19,7 +21,7 @@ from idem_ray.pipeline import Pools
 from idem_ray.pools.generators import GeneratorPool, GeneratorSpec
 from idem_ray.pools.judges import JudgePool
 from idem_ray.progress import ProgressBoard
-from idem_ray.settings import Cluster, LocalJudgeSettings
+from idem_ray.settings import LocalJudgeSettings
 
 _ENVIRONMENT = {
     # glibc returns every large tensor's memory to the system and faults it in again at the next step: a third to a half
@@ -45,16 +47,11 @@ class Session:
     startup_seconds: float
 
 
-def n_roles(cluster: Cluster) -> int:
-    """Logical CPUs that the roles of one lineage hold: replicas, judges, the training worker and its streams."""
-    return cluster.n_generators + cluster.n_judges + 2
-
-
-def join_ray(cluster: Cluster, local_judge: bool = False) -> None:
+def join_ray(roles: Sequence[Role]) -> None:
     """Join the cluster that RAY_ADDRESS names (as inside a Ray job), or start Ray on this machine.
 
     Args:
-        local_judge: whether the judge replicas need their GPUs.
+        roles: that need a place there.
 
     Raises:
         UserError: the cluster cannot be reached, or is too small.
@@ -74,32 +71,23 @@ def join_ray(cluster: Cluster, local_judge: bool = False) -> None:
         os.environ.update({"RAY_idle_worker_killing_time_threshold_ms": "3600000"})
         # Logical CPUs are names for places, not cores: on a laptop there are as many as there are roles, so that all
         # of them fit; threads are what compete.
-        n_cpus = max(os.cpu_count() or 1, n_roles(cluster))
+        n_cpus = max(os.cpu_count() or 1, math.ceil(total(roles)["CPU"]))
         ray.init(num_cpus=n_cpus, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=True)
-    _check_capacity(cluster, local_judge)
-
-
-def _check_capacity(cluster: Cluster, local_judge: bool) -> None:
-    have = ray.cluster_resources()
-    n_judge_gpus = cluster.n_judges * cluster.judge_gpus if local_judge else 0.0
-    need = {
-        "CPU": float(n_roles(cluster)),
-        "GPU": cluster.n_generators * cluster.generator_gpus + n_judge_gpus + cluster.trainer_gpus,
-    }
-    lacking = [f"{name} {need[name]:g} (has {have.get(name, 0):g})" for name in need if need[name] > have.get(name, 0)]
-    if lacking:
-        raise UserError(f"The cluster is too small for this lineage: it needs {', '.join(lacking)}.")
+    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    # Ray's own libraries ask this private state, too: nothing public says what an autoscaler may start.
+    check_places(roles, living, ray._private.state.state.get_max_resources_from_cluster_config())
 
 
 @contextmanager
 def open_session(
-    configs: Sequence[LineageConfig], tell: Callable[[str], None] = lambda text: None
+    configs: Sequence[LineageConfig], tell: Callable[[str], None] = lambda text: None, n_lineages: int = 0
 ) -> Iterator[Session]:
     """Start (or join) Ray, load every role's model side by side, and take all of it down at the end.
 
     Args:
         configs: of the lineages that share the session; model and cluster are the same in all.
         tell: told what is being waited for.
+        n_lineages: that work at a time, each in a process of its own, as in a sweep.
 
     Raises:
         UserError: Ray or a role could not be started.
@@ -108,7 +96,7 @@ def open_session(
     started_here = not ray.is_initialized()
     tell("starting Ray")
     model, cluster = configs[0].model, configs[0].cluster
-    join_ray(cluster, local_judge=_judge_engine(configs) is not None)
+    join_ray(roles_for(configs, n_lineages))
     try:
         shared = Cores(uuid.uuid4().hex[:8], cluster.n_cores or os.cpu_count() or 1)
         serving = cluster.serving
@@ -150,6 +138,12 @@ def open_session(
     finally:
         if started_here:
             ray.shutdown()
+
+
+def roles_for(configs: Sequence[LineageConfig], n_lineages: int = 0) -> list[Role]:
+    """The roles of a session for these lineages (`open_session`)."""
+    engine = _judge_engine(configs)
+    return roles_of(configs[0].cluster, engine.n_gpus if engine else 0.0, n_lineages)
 
 
 def _judge_engine(configs: Sequence[LineageConfig]) -> JudgeEngineSpec | None:

@@ -229,3 +229,11 @@ class Cluster(Settings):
     n_lineages: int = Field(2, ge=1, description="variants of one config that run at the same time")
     n_cores: int | None = Field(None, ge=1, description="of each machine without GPUs, for all roles (None: all)")
     stall_timeout_seconds: float = Field(900, gt=0, description="a stage without progress for so long fails")
+
+
+class Rates(Settings):
+    """How fast a cluster works, for estimates: all replicas of a pool together."""
+
+    generated_tokens_per_second: float = Field(gt=0)
+    training_tokens_per_second: float = Field(gt=0)
+    judgments_per_second: float = Field(gt=0)

@@ -31,6 +31,10 @@ from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Sample, arrow_schema, content_hash
 
 SAMPLE_SCHEMA = arrow_schema(Sample)
+NO_RUNS = frozenset({"shared", "tune", "trials"})
+"""Folders of a family or sweep that are no runs."""
+
+_CUT_SHORT = "cut_short.json"
 _PROBE, _JUDGES = "cycle-base/probe.json", "cycle-base/judges.json"
 
 IDENTITY = ("config_hash", "trait_hash", "prompts_hash")
@@ -115,6 +119,19 @@ class RunStore:
 
     def write_judges(self, judges: dict[str, Any]) -> None:
         self.write_json(_JUDGES, judges)
+
+    def cut_short(self) -> str | None:
+        """Why a sweep ended this lineage before its last cycle, if it did: its outcome was settled. What its later
+        cycles would have been is not known."""
+        found = self.read_json(_CUT_SHORT)
+        return str(found["reason"]) if found else None
+
+    def cut_here(self, cycle: int, reason: str | None) -> None:
+        """Note that the lineage ends after this cycle, and why; None: it goes on."""
+        if reason:
+            self.write_json(_CUT_SHORT, {"cycle": cycle, "reason": reason})
+        elif self.exists(_CUT_SHORT):
+            self._fs.delete_file(f"{self._root}/{_CUT_SHORT}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunStore, (self.uri,)

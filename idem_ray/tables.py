@@ -34,6 +34,11 @@ def cycle_label(cycle: int) -> str:
     return "base" if cycle == BASE_CYCLE else str(cycle)
 
 
+def cycle_text(cycle: int) -> str:
+    """A cycle within a sentence."""
+    return "the base model" if cycle == BASE_CYCLE else f"cycle {cycle}"
+
+
 def measure_names(records: Iterable[CycleRecord]) -> list[str]:
     """Every measure of the records: those that all lineages have, then the others by name."""
     extra = {name for record in records for name in record.measures} - set(MEASURES)

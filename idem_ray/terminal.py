@@ -82,11 +82,11 @@ class Watch:
     ) -> None:
         """
         Args:
-            lineages: what each lineage (by its hash) is called; empty where there is only one.
+            lineages: what each lineage at work (by its hash) is called; empty where there is only one. It may change.
             stall_timeout_seconds: after so long without progress `stalled` says what was being waited for.
         """
         self._board, self._lineages, self._console = board, lineages, console
-        self._stall_timeout = stall_timeout_seconds
+        self.stall_timeout_seconds = stall_timeout_seconds
         self.stalled: str | None = None
         self._bars: dict[tuple[str, int, str, str], TaskID] = {}
         self._told: dict[tuple[str, int, str, str], float] = {}
@@ -120,18 +120,23 @@ class Watch:
         while not self._stop.wait(0.5):
             # The display must never end a run: the next look may succeed, and if none does the timeout still counts.
             with contextlib.suppress(Exception):
-                for lineage in self._lineages:
+                stages = {lineage: found for lineage, found in stages.items() if lineage in self._lineages}
+                for lineage in list(self._lineages):
                     stages[lineage], changed_at = self._board.progress(lineage)
                     moved_at = max(moved_at, changed_at)
-            if time.time() - moved_at > self._stall_timeout:
-                named = [(self._lineages[lineage], stage) for lineage, found in stages.items() for stage in found]
+            if time.time() - moved_at > self.stall_timeout_seconds:
+                named = [
+                    (self._lineages.get(lineage, lineage), stage)
+                    for lineage, found in stages.items()
+                    for stage in found
+                ]
                 open_stages = [stage_name(stage, name) for name, stage in named if stage.n_done < stage.n_total]
                 self.stalled = ", ".join(open_stages) or "the next stage"
                 return
             for lineage, found in stages.items():
                 current = max((stage.cycle for stage in found), default=BASE_CYCLE)
                 for stage in found:
-                    self._show(self._lineages[lineage], stage, stage.cycle == current)
+                    self._show(self._lineages.get(lineage, lineage), stage, stage.cycle == current)
 
     def _show(self, lineage: str, stage: StageProgress, is_current: bool) -> None:
         key = (lineage, stage.cycle, stage.purpose, stage.stage)

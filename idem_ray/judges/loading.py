@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from idem_ray.config import read_yaml
+from idem_ray.config_file import read_yaml
 from idem_ray.errors import UserError
 from idem_ray.judges.endpoint import EndpointSpec
 from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec

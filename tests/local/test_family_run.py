@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from idem_ray.config import LineageConfig, load_configs
+from idem_ray.config import LineageConfig
+from idem_ray.config_file import load_configs
 from idem_ray.plan import Plan
 from idem_ray.records import Prompt, Sample
 from idem_ray.requests import request

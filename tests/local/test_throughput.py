@@ -12,7 +12,8 @@ from statistics import median
 
 import pytest
 
-from idem_ray.config import LineageConfig, load_config
+from idem_ray.config import LineageConfig
+from idem_ray.config_file import load_config
 from idem_ray.models import resolve_model
 from idem_ray.records import Decoding, Prompt, Sample, TrainingRow
 from idem_ray.render import Renderer, training_row

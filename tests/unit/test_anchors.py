@@ -12,6 +12,7 @@ from idem_ray.judges.panel import AnchorScores, Panel
 from idem_ray.pools.judges import JudgePool
 from idem_ray.records import Exchange
 from idem_ray.settings import EndpointJudgeSettings
+from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
 from idem_ray.traits import load_trait
 from idem_ray.trust import trust_of
@@ -51,10 +52,11 @@ def anchors(replies: Replies) -> Anchors:
 
 def test_one_question_for_all_lineages_of_a_command(tmp_path: Path, spec: EndpointSpec) -> None:
     replies = Replies(0)
-    shared = anchors(replies)
+    work = SharedWork(str(tmp_path), command="c")
     stores = [RunStore(str(tmp_path / name)) for name in ("a", "b")]
     for store, budget in zip(stores, ("a", "b"), strict=True):  # each lineage has made its own spec
-        (check,) = shared.check(dataclasses.replace(spec, budget=budget), TRAIT, store)
+        lineages = Anchors(cast(JudgePool, replies), work)  # each in a process of its own
+        (check,) = lineages.check(dataclasses.replace(spec, budget=budget), TRAIT, store)
         assert check.warning is None and check.agreement.spearman.mean == pytest.approx(1)
         assert check.agreement.spearman.n_missing == 1
     assert replies.n_calls == 1

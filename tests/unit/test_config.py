@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from idem_ray.config import apply_overrides, load_config, load_configs, parse_config
+from idem_ray.config import apply_overrides, parse_config
+from idem_ray.config_file import load_config, load_configs
 from idem_ray.errors import UserError
 from idem_ray.plan import Plan
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from idem_ray.config import LineageConfig, load_config, load_configs, parse_config
+from idem_ray.config import LineageConfig, parse_config
+from idem_ray.config_file import load_config, load_configs
 from idem_ray.errors import UserError
 from idem_ray.plan import Plan, fork_config, open_run
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate, Prompt

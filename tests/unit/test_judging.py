@@ -17,10 +17,10 @@ from idem_ray.pipeline import _keep_or_drop
 from idem_ray.plan import Plan
 from idem_ray.pools.judges import JudgeReplica
 from idem_ray.records import SEED, Exchange, Judgment
-from idem_ray.run import _check_endpoint, _Work
 from idem_ray.settings import EndpointJudgeSettings
 from idem_ray.store import RunStore
 from idem_ray.traits import load_trait
+from idem_ray.work import Work
 from tests.unit.fake_endpoint import Reply, completion, serving
 from tests.unit.test_store import make_sample
 
@@ -85,9 +85,9 @@ def test_a_run_keeps_its_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with serving(lambda asked, number: replies[number - 1]) as endpoint:
         judge = {"type": "endpoint", "url": endpoint.url, "model": "m"}
         config = parse_config({"name": "x", "trait": "bliss", "n_seed": 12, "n_sampled": 8, "judge": judge})
-        work = _Work(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
+        work = Work(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
         for _ in range(2):
-            _check_endpoint(work)
+            work.check_endpoint()
             assert work.llm_judge and work.store.read_judges() == work.llm_judge.describe()
         with pytest.raises(UserError, match="the scores of one lineage must come from one judge"):
-            _check_endpoint(work)
+            work.check_endpoint()

@@ -3,12 +3,13 @@
 import io
 import threading
 import time
-from typing import Any
 
+import pytest
 from rich.console import Console
 
+from idem_ray.errors import UserError
 from idem_ray.progress import StageProgress
-from idem_ray.run import _side_by_side
+from idem_ray.run import in_background
 from idem_ray.terminal import Watch
 
 
@@ -24,26 +25,23 @@ def test_a_stage_that_stands_still_is_named_and_ends_the_wait() -> None:
     watch = Watch(Board(), {"l": "mine"}, Console(file=out), stall_timeout_seconds=0.2)  # type: ignore[arg-type]
     for_ever = threading.Event()
     began = time.time()
-    with watch:
-        _side_by_side([object()], lambda work: for_ever.wait(20), 1, lambda: bool(watch.stalled))  # type: ignore[list-item,func-returns-value,arg-type]
+
+    def task() -> None:
+        for_ever.wait(20)
+
+    said = "No progress for 0 s while waiting for mine, cycle 2: training data"
+    with watch, pytest.raises(UserError, match=said):
+        in_background(task, watch, "log.txt", Console(file=out))
     assert time.time() - began < 5
     assert watch.stalled == "mine, cycle 2: training data, generation"
     for_ever.set()
 
 
-def test_one_lineages_error_leaves_the_others_alone() -> None:
-    class Work:
-        def __init__(self, name: str) -> None:
-            self.name = name
-            self.error: BaseException | None = None
-            self.done = False
+def test_an_error_is_given_back() -> None:
+    def fail() -> None:
+        raise ValueError("no")
 
-    def task(work: Any) -> None:
-        if work.name == "bad":
-            raise ValueError("no")
-        work.done = True
-
-    works = [Work("bad"), Work("good"), Work("fine")]
-    _side_by_side(works, task, 2, lambda: False)  # type: ignore[arg-type]
-    assert [work.done for work in works] == [False, True, True]
-    assert str(works[0].error) == "no"
+    console = Console(file=io.StringIO())
+    with Watch(Board(), {}, console, stall_timeout_seconds=60) as watch:  # type: ignore[arg-type]
+        assert str(in_background(fail, watch, "log.txt", console)) == "no"
+        assert in_background(lambda: None, watch, "log.txt", console) is None

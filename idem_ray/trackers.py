@@ -1,0 +1,44 @@
+"""Experiment trackers of a sweep, through Ray's own integrations."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from idem_ray.errors import UserError
+from idem_ray.store import RunStore
+
+_MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a tracker's package is not installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(_MODULES[name]) is None:
+            raise UserError(f"sweep.trackers has {name}, and its package is missing: pip install 'idem_ray[trackers]'.")
+
+
+def tracker_callbacks(names: Sequence[str], sweep: RunStore) -> list[Any]:
+    """Callbacks for Tune that write every cycle's measures. TensorBoard's files lie in the sweep's folder `tune/`;
+    MLflow goes where MLFLOW_TRACKING_URI points, else into the sweep's folder; Weights & Biases takes WANDB_*
+    variables, its key among them."""
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.air.integrations.wandb import WandbLoggerCallback
+    from ray.tune.logger import TBXLoggerCallback
+
+    name = sweep.uri.split("/")[-1]
+    makers = {
+        "tensorboard": TBXLoggerCallback,
+        "mlflow": lambda: MLflowLoggerCallback(tracking_uri=_mlflow_uri(sweep), experiment_name=name),
+        "wandb": lambda: WandbLoggerCallback(project="idem_ray", group=name, log_config=True),
+    }
+    return [makers[tracker]() for tracker in names]
+
+
+def _mlflow_uri(sweep: RunStore) -> str | None:
+    if os.environ.get("MLFLOW_TRACKING_URI") or not sweep.is_local:
+        return None  # MLflow reads the variable itself
+    return f"sqlite:///{sweep.uri}/mlflow.db"

@@ -1,0 +1,29 @@
+"""A Ray job: lineages of supervised finetuning (SFT) over data size, learning rate or any other setting, side by side.
+
+    ray job submit --working-dir . -- python jobs/sweep_sft.py --config jobs/configs/laptop_sft_data_sweep.yaml
+    ... --set cluster.n_generators=4 --set cluster.generator_gpus=1 --set output=s3://bucket/runs
+
+Submitted again it continues; a stopped job (`ray job stop`) loses at most the work in flight. Everything lies under
+`output`; a relative one is below $IDEM_RAY_RUNS, or the folder `idem_ray` in the home folder of the cluster's head.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idem_ray.errors import telling_user_errors
+from idem_ray.job import run_job
+
+
+def main(
+    config: Annotated[Path, typer.Option(help="YAML file of an sft lineage with a `sweep` section.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set n_cycles=9.")] = None,
+) -> None:
+    """Run or continue a sweep of SFT lineages on the cluster that the job was submitted to."""
+    with telling_user_errors("sweep_sft"):
+        run_job(config, overrides or [], regime="sft")
+
+
+if __name__ == "__main__":
+    typer.run(main)
