@@ -1,5 +1,6 @@
 """What a command needs against what the cluster has or may grow to, and how long it will take."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -121,6 +122,10 @@ class Amount:
     n_judgments: int
     judge_calls: int
 
+    def times(self, n: int) -> "Amount":
+        """So often."""
+        return Amount(*(n * value for value in dataclasses.astuple(self)))
+
     def seconds(self, rates: Rates) -> dict[str, float]:
         """By stage, each alone."""
         return {
@@ -165,3 +170,23 @@ def amount_of(plans: Sequence[Plan]) -> Amount:
                 calls += 2 * new * (config.judge.type != "probe")
             trained += n_rows * (_PROMPT_TOKENS + length) * config.training.n_epochs * (2 if is_pairs else 1)
     return Amount(n_cycles, generated, trained, judged, calls)
+
+
+def plan_lines(
+    n_lineages: int, n_at_once: int, roles: Sequence[Role], amount: Amount, rates: Rates | None
+) -> list[str]:
+    """What a command is about to do, for a person: places, amounts, hours."""
+    need = total(roles)
+    lines = [
+        f"plan: {n_lineages} lineages, {n_at_once} at a time; places: {', '.join(map(str, roles))}; in all CPU "
+        f"{need['CPU']:g}, GPU {need['GPU']:g}",
+        f"  {amount.n_cycles} cycles to make and measure (what lineages share counted once); at most "
+        f"{amount.generated_tokens:,} tokens generated, {amount.training_tokens:,} trained on, {amount.n_judgments:,} "
+        f"responses judged ({amount.judge_calls:,} calls of a language model)",
+    ]
+    if rates is None:
+        return [*lines, "  hours: known once the first lineage has trained (or give sweep.rates)"]
+    seconds = amount.seconds(rates)
+    stages = ", ".join(f"{stage} {value / 3600:.2f}" for stage, value in seconds.items())
+    longest, whole = max(seconds.values()) / 3600, sum(seconds.values()) / 3600
+    return [*lines, f"  hours at most: {longest:.2f} (stages overlap) to {whole:.2f} (one after another): {stages}"]

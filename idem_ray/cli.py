@@ -66,6 +66,49 @@ def sweep(
 
 
 @app.command()
+def calibrate(
+    config: Annotated[Path, typer.Argument(help="YAML file of a lineage; its n_seed is what is looked for.")],
+    target: Annotated[
+        list[float] | None, typer.Option(help="Trait score that cycle 0 is to reach; may be given several times.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Find the number of seed examples at which cycle 0 reaches a trait score, by binary search. Kept and shared.
+
+    Example: idem-ray calibrate jobs/configs/laptop_sft.yaml --target 20 --target 40
+    """
+    from idem_ray.config_file import load_config
+
+    settings = load_config(config, overrides or [])
+    from idem_ray.calibrate import TARGETS
+    from idem_ray.calibrate_show import run_calibration
+
+    run_calibration(settings, target or TARGETS)
+
+
+@app.command(context_settings={"allow_interspersed_args": False})
+def submit(
+    job: Annotated[Path, typer.Argument(help="The job's script, such as jobs/sweep_dpo.py.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="The script's own arguments, options included.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The job server (default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, http://127.0.0.1:8265)."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option(help="Show the job's log until it ends; Ctrl-C ends that, not the job.")
+    ] = True,
+) -> None:
+    """Send a job to a Ray cluster, with the folder that holds its jobs/, and follow its log. Exit code 1: it failed.
+
+    Example: idem-ray submit jobs/sweep_dpo.py --config jobs/configs/laptop_dpo_beta_sweep.yaml
+    """
+    from idem_ray.submit import submit
+
+    if submit(job, arguments or [], address, follow) in ("FAILED", "STOPPED"):
+        raise typer.Exit(1)
+
+
+@app.command()
 def fork(
     run_folder: RunFolder,
     cycle: Annotated[int, typer.Option(min=0, help="The committed cycle that the new lineage starts from.")],
@@ -85,9 +128,37 @@ def fork(
     run_lineage(settings)
 
 
+@app.command("ls")
+def list_runs(
+    folder: Annotated[str, typer.Argument(help="Folder of runs, families and sweeps; also s3://...")] = "runs",
+) -> None:
+    """List the lineages below a folder: how far each has come, what became of its trait, and what is damaged.
+
+    Example: idem-ray ls runs/laptop_dpo_contrast
+    """
+    from idem_ray.listing import show_runs
+
+    show_runs(folder)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[str], typer.Argument(help="Runs or families with at least two lineages in all.")],
+    out: Annotated[str | None, typer.Option(help="Write a page with all curves and responses to this file.")] = None,
+    figure: Annotated[str | None, typer.Option(help="Write the curves as a figure: .svg, .png or .pdf.")] = None,
+) -> None:
+    """Lineages side by side: settings that differ, scores by cycle, differences of the last cycles with intervals.
+
+    Example: idem-ray compare runs/laptop_sft runs/lucky --out compare.html --figure compare.svg
+    """
+    from idem_ray.compare import show_comparison
+
+    show_comparison(folders, out, figure)
+
+
 @app.command()
 def report(run_folder: RunFolder) -> None:
-    """Write report.html again, of a run (and print its tables) or of a family. Works on unfinished runs, too."""
+    """Write report.html again, of a run (and print its tables), a sweep or a family. Works on unfinished ones, too."""
     from idem_ray.show import show_report
 
     show_report(run_folder)

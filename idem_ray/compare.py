@@ -185,7 +185,7 @@ def judge_warnings(lineages: Sequence[LineageCurves], read: ReadSamples) -> list
             if len(judges) > 1:
                 who = "; ".join(f"{list_text(list(map(label, own)))} by {judge}" for judge, own in judges.items())
                 apart = _anchors_apart({judge: lineages[own[0]] for judge, own in judges.items()}, metric)
-                on_anchors = "" if apart is None else f"; on the trait's anchors these are {apart:.1f} points apart"
+                on_anchors = "" if apart is None else f"; the mean distance on the trait's anchors is {apart:.1f}"
                 verdict = "The" if apart is not None and apart < DRIFT_POINTS else "Not comparable: the"
                 said.append(f"{verdict} {metric} scores are different judges' ({who}){on_anchors}.")
     return said
@@ -214,9 +214,9 @@ def _anchors_apart(judges: dict[str, LineageCurves], metric: Metric) -> float | 
 def contrast_table(lineages: Sequence[LineageCurves], found: Sequence[Contrast]) -> Table:
     """A row for each contrast: the differences of trait and coherence, and what they rest on."""
     about = (
-        "Differences in points at each lineage's last cycle (4 − 7: they are not the same cycle). [low, high]: 95 % "
-        "interval over questions and responses, each row by itself; paired: on the questions that both answered. It is "
-        "of these very models: what training with other random seeds would give, only other seeds can tell."
+        "points, at the last cycles (1 − 4: not the same one) or the last that both have; [low, high]: 95 % interval "
+        "over questions and responses, each row by itself; paired: over the questions that both answered. Another "
+        "random seed would have trained other models: how much that changes is in no interval here."
     )
     table = plain_table(about)
     for heading in ("", "difference", "cycle", "trait", "coherence", "questions"):
@@ -245,9 +245,7 @@ def _questions_text(found: Difference) -> str:
     asked = f"{found.n_asked[0]} and {found.n_asked[1]}"
     if not found.paired:
         return f"{asked}, not paired"
-    return (
-        f"{found.n_shared}, paired" if {found.n_shared} == {*found.n_asked} else f"{found.n_shared} of {asked}, paired"
-    )
+    return f"{found.n_shared}{'' if {found.n_shared} == {*found.n_asked} else f' of {asked}'}, paired"
 
 
 def show_comparison(folders: Sequence[str], out: str | None = None, figure: str | None = None) -> None:
@@ -274,16 +272,15 @@ def show_comparison(folders: Sequence[str], out: str | None = None, figure: str 
     console.print(settings_table(lineages))
     for table in cycle_tables(lineages, console.width):
         console.print(table)
-    console.print(contrast_table(lineages, contrasts(lineages, read)))
+    if found := contrasts(lineages, read):
+        console.print(contrast_table(lineages, found))
     for sentence in judge_warnings(lineages, read):
         console.print(Text(sentence, style="yellow"), soft_wrap=True)
     if out:
         samples = [[s for record in lineage.records for s in read(lineage, record.cycle)] for lineage in lineages]
-        page = family_html(
-            list_text([RunStore(each.rstrip("/")).uri.split("/")[-1] for each in folders]), lineages, samples
-        )
+        title = list_text([RunStore(each).uri.rstrip("/").split("/")[-1] for each in folders])
         folder, slash, name = out.rpartition("/")
-        RunStore(folder or slash or ".").write_bytes(name, page.encode())
+        RunStore(folder or slash or ".").write_bytes(name, family_html(title, lineages, samples).encode())
     if figure:
         save_figure(contrast_figure(lineages), figure)
     for kind, path in (("page", out), ("figure", figure)):

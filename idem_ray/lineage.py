@@ -194,13 +194,13 @@ class Lineage:
         requests = list({wanted.id: wanted for wanted in requests}.values())
         sampling = Sampling(models.rejected, self.config.generation.decoding, self.config.training.max_tokens)
         share = self.shared if self.shared and models.rejected is None else None
-        with self._alone("rejected", cycle) if share else nullcontext():
-            known = share.samples(cycle) if share else []
+        with self._alone("rejected") if share else nullcontext():
+            known = share.rejected(cycle) if share else []
             stream = sample_stream(requests, sampling, self.store, self.pools, None, known)
             found = list(samples_of(stream))
             missing = {wanted.id for wanted in requests} - {sample.id for sample in known}
             if share and missing:
-                share.add_samples(cycle, [sample for sample in found if sample.id in missing])
+                share.add_rejected([sample for sample in found if sample.id in missing])
         return {(sample.prompt_id, sample.sample_index): sample.response_ids or [] for sample in found}
 
     def _train(

@@ -109,7 +109,7 @@ def _folders(store: RunStore) -> list[RunStore]:
 
 def _read(group: str, store: RunStore) -> Found | None:
     """The run in a folder, if only a damaged one; None where there is nothing of a run."""
-    if not store.exists("config.json") and not any(name.startswith("cycle-") for name in store.folders()):
+    if not store.exists("config.json") and not store.exists("manifest.json"):
         return None
     name = _name(store)
     try:
@@ -164,9 +164,7 @@ def runs_table(runs: Sequence[Found], now: float) -> Table:
     table = plain_table()
     table.add_column("name", overflow="fold")
     table.add_column("trait", no_wrap=True)
-    # A regime breaks between its switches, and never within one.
-    parts = [f"{part}," for run in runs if run.lineage for part in regime_text(run.lineage.config).split(", ")]
-    table.add_column("regime", width=max(map(len, parts), default=0))
+    table.add_column("regime", no_wrap=True)
     table.add_column("model", overflow="fold")
     for heading in ("cycles", "trait: base\n→ 0 → last", "coher-\nence"):
         table.add_column(heading, justify="left" if "trait" in heading else "right", no_wrap=True)
@@ -191,7 +189,7 @@ def _cells(lineage: LineageCurves) -> list[Text]:
     coherence = next((r.measures.get("coherence") for r in lineage.records if r.cycle == last), None)
     texts = [
         trait_name(lineage.config.trait),
-        regime_text(lineage.config),
+        regime_text(lineage.config).replace(", ", ",\n"),  # its words stay whole, whatever the width
         Path(lineage.config.model).name,
         _progress(lineage),
         trait_path(lineage.records),
@@ -259,9 +257,9 @@ def settings_table(lineages: Sequence[LineageCurves]) -> Table:
 def cycle_tables(lineages: Sequence[LineageCurves], width: int) -> list[Table]:
     """A row for each cycle: trait scores with their 95 % intervals, and coherence. As many lineages stand in one table
     as fit into `width` characters; what is missing is told below."""
-    n_columns = max(1, (width - 8) // 23)
+    n_columns = max(1, (width - 8) // 24)
     blocks = [range(len(lineages))[start : start + n_columns] for start in range(0, len(lineages), n_columns)]
-    return [_cycle_table(lineages, block, (width - 8) // len(block) - 7) for block in blocks]
+    return [_cycle_table(lineages, block, (width - 8) // len(block) - 8) for block in blocks]
 
 
 def _cycle_table(lineages: Sequence[LineageCurves], places: Sequence[int], width: int) -> Table:
@@ -271,13 +269,14 @@ def _cycle_table(lineages: Sequence[LineageCurves], places: Sequence[int], width
     for place in places:
         heading = Text(f"{label(place)}: {lineages[place].name}\ntrait")
         table.add_column(heading, max_width=width, no_wrap=True, overflow="ellipsis")
-        table.add_column("\ncoh.", justify="right", no_wrap=True)
+        table.add_column("\ncoh. ", justify="right", no_wrap=True)
     measures = [{record.cycle: record.measures for record in lineages[place].records} for place in places]
     for cycle in sorted({cycle for own in measures for cycle in own}):
         cells = [cycle_label(cycle)]
         for own in measures:
             trait = estimate_text(own[cycle].get("trait"), n_interval_decimals=0) if cycle in own else ""
-            cells += [trait, number_text(known_mean(own[cycle].get("coherence"))) if cycle in own else ""]
+            coherence = number_text(known_mean(own[cycle].get("coherence"))) if cycle in own else ""
+            cells += [trait, f"{coherence} "]
         table.add_row(*map(Text, cells))
     return table
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from idem_ray.objective import Objective, Stop
-from idem_ray.settings import Settings
+from idem_ray.settings import Rates, Settings
 
 _BOUNDS = {"quniform", "qloguniform", "qrandint", "qlograndint"}
 TERMS = {
@@ -122,6 +122,7 @@ class SweepSettings(Settings):
     objective: Objective = Objective()
     stop: Stop = Stop()
     max_failures: int = Field(1, ge=0, description="times that a lineage is tried again after an error")
+    rates: Rates | None = Field(None, description="how fast the cluster works, for the plan (left out: as measured)")
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
 
     @property

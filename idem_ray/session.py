@@ -47,11 +47,14 @@ class Session:
     startup_seconds: float
 
 
-def join_ray(roles: Sequence[Role]) -> None:
+def join_ray(roles: Sequence[Role]) -> str:
     """Join the cluster that RAY_ADDRESS names (as inside a Ray job), or start Ray on this machine.
 
     Args:
         roles: that need a place there.
+
+    Returns:
+        when they have it (`check_places`).
 
     Raises:
         UserError: the cluster cannot be reached, or is too small.
@@ -72,10 +75,11 @@ def join_ray(roles: Sequence[Role]) -> None:
         # Logical CPUs are names for places, not cores: on a laptop there are as many as there are roles, so that all
         # of them fit; threads are what compete.
         n_cpus = max(os.cpu_count() or 1, math.ceil(total(roles)["CPU"]))
-        ray.init(num_cpus=n_cpus, include_dashboard=False, object_store_memory=400_000_000, log_to_driver=True)
+        options = {"include_dashboard": False, "object_store_memory": 400_000_000, "log_to_driver": True}
+        ray.init(address="local", num_cpus=n_cpus, **options)  # "local": not a cluster that happens to run here
     living = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     # Ray's own libraries ask this private state, too: nothing public says what an autoscaler may start.
-    check_places(roles, living, ray._private.state.state.get_max_resources_from_cluster_config())
+    return check_places(roles, living, ray._private.state.state.get_max_resources_from_cluster_config())
 
 
 @contextmanager

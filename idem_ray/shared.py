@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from idem_ray.records import Sample, content_hash
+from idem_ray.records import BASE_CYCLE, Sample, content_hash
 from idem_ray.store import RunStore
 
 _LEASE_SECONDS = 30.0
@@ -113,13 +113,15 @@ class SharedWork:
         identity = RunStore(run if "/" in run else f"{self._family}/{run}").identity()
         self._store.write_json(self._name(history, cycle), {"run": run, "cycle": cycle, "identity": identity})
 
-    def samples(self, cycle: int) -> list[Sample]:
-        """Rejected responses of the base model that a lineage has put in."""
-        return self._store.read_samples(cycle)
+    def rejected(self, cycle: int) -> list[Sample]:
+        """Rejected responses of the base model that lineages have put in, in whatever cycle they asked for them, as
+        samples of this cycle."""
+        return [sample.replace(cycle=cycle) for sample in self._store.read_samples(BASE_CYCLE)]
 
-    def add_samples(self, cycle: int, samples: list[Sample]) -> None:
-        """Put in rejected responses of the base model."""
-        self._store.write_samples(cycle, samples)
+    def add_rejected(self, samples: list[Sample]) -> None:
+        """Put in rejected responses of the base model; one lineage at a time."""
+        self._store.write_samples(BASE_CYCLE, samples)
+        self._store.compact_samples(BASE_CYCLE)
 
     def _name(self, history: str, cycle: int) -> str:
         return f"cycles/{content_hash(history, cycle)}.json"

@@ -16,7 +16,7 @@ from idem_ray.trust import trust_of
 
 
 def show_report(folder: str) -> None:
-    """Write the report of a run, or of a family of runs, and print the run's tables.
+    """Write the report of a run, a sweep or a family, and print the run's tables.
 
     Raises:
         UserError: there is no run, or nothing of it is committed yet.
@@ -26,9 +26,9 @@ def show_report(folder: str) -> None:
         write_report(store)
         show_tables(store, plain_console(sys.stdout))
         return
-    from idem_ray.family_report import write_family_report
+    from idem_ray.sweep_show import write_sweep_report
 
-    plain_console(sys.stdout).print(f"report: {write_family_report(folder)}", soft_wrap=True, markup=False)
+    plain_console(sys.stdout).print(f"report: {write_sweep_report(folder)}", soft_wrap=True, markup=False)
 
 
 def show_tables(store: RunStore, console: Console) -> None:

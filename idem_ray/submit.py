@@ -21,6 +21,7 @@ LIMIT_BYTES = 25_000_000
 """Ray itself takes hundreds of megabytes, and every machine of the cluster fetches them before it starts."""
 
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_TALKATIVE = ("_private.runtime_env.packaging", "_private.runtime_env.working_dir", "dashboard.modules.dashboard_sdk")
 _ANSWER_SECONDS = 15.0
 _N_LARGEST = 5
 
@@ -116,7 +117,7 @@ def submit(job: Path, arguments: Sequence[str], address: str | None = None, foll
         info = client.get_job_info(job_id)
     status = str(info.status.value)
     # A job that could not be started has no log; its message is all there is. (Else the log's end is repeated in it.)
-    reason = f": {_first_line(info.message)}" if status == "FAILED" else ""
+    reason = f": {_first_sentence(info.message)}" if status == "FAILED" else ""
     print(f"Job {job_id}: {status}{reason}")
     return status
 
@@ -136,6 +137,8 @@ def _connect(server: str) -> Any:
     import requests  # comes with ray[default]
     from ray.job_submission import JobSubmissionClient
 
+    for module in _TALKATIVE:  # a dozen lines about ignored folders and packages, at every submission
+        logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
     mend = f"give --address, such as {DEFAULT_ADDRESS}, which 'ray dashboard cluster.yaml' opens"
     before = {variable: os.environ.pop(variable, None) for variable in _ADDRESS_VARIABLES}
     try:  # Ray's client prefers these variables to its argument; here they have been weighed
@@ -146,7 +149,7 @@ def _connect(server: str) -> Any:
     except (requests.ConnectionError, requests.Timeout) as error:
         raise UserError(f"Nothing answers at {server}: {mend}.") from error
     except Exception as error:  # of Ray or JSON: whatever answers, it is no job server
-        raise UserError(f"No Ray job server at {server} ({_first_line(error)}): {mend}.") from error
+        raise UserError(f"No Ray job server at {server} ({_first_sentence(error)}): {mend}.") from error
     finally:
         os.environ.update({variable: value for variable, value in before.items() if value is not None})
 
@@ -166,12 +169,12 @@ def _telling_lost_server(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of requests, aiohttp, Ray or JSON: all of them mean the same here
-        raise UserError(f"{what}: {_first_line(error)}.") from error
+        raise UserError(f"{what}: {_first_sentence(error)}.") from error
 
 
-def _first_line(text: object) -> str:
+def _first_sentence(text: object) -> str:
     lines = str(text).strip().splitlines() or [type(text).__name__]
-    return lines[0].rstrip(".")
+    return lines[0].split(". ")[0].rstrip(".")
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -5,50 +5,88 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from rich.console import Console
 
-from idem_ray.capacity import TRIAL_CPUS
+from idem_ray.book import Book
+from idem_ray.capacity import TRIAL_CPUS, amount_of, plan_lines
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
+from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.objective import Objective, Stop
+from idem_ray.plan import Plan
+from idem_ray.rates import keep_rates, known_rates, measured_rates
 from idem_ray.run import again, check_models, in_background, log_file, only_driver
-from idem_ray.search import SweepSettings, trial_name
-from idem_ray.session import Session, open_session
+from idem_ray.search import SweepSettings
+from idem_ray.session import Session, join_ray, open_session, roles_for
 from idem_ray.shared import Locks
 from idem_ray.suggestions import OptunaProposals, Suggestions
 from idem_ray.sweep_show import Teller, read_swept, show_lineages, write_sweep_report
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
-from idem_ray.trackers import tracker_callbacks
+from idem_ray.trackers import check_trackers, tracker_callbacks
 from idem_ray.trial import Crew, Settled, is_settled, run_trial
 from idem_ray.work import Work
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Search:
     """What is to be run: the lineages that are known, and how further ones come about.
 
     Attributes:
         configs: all that the pools must be able to serve.
+        settings: of a sweep; None in a family.
+        calibrate: finds the n_seed that are still to be calibrated, and gives the lineages.
         n_new: lineages that Optuna is to propose.
         place: writes a lineage with these values down, as the next one.
     """
 
     configs: list[LineageConfig]
     trials: list[Trial]
-    objective: Objective = field(default_factory=Objective)
-    stop: Stop = field(default_factory=Stop)
-    max_failures: int = 1
-    trackers: tuple[str, ...] = ("tensorboard",)
-    n_new: int = 0
     settings: SweepSettings | None = None
+    calibrate: Callable[[Session, Console, dict[str, str]], list[Trial]] | None = None
+    n_new: int = 0
     place: Callable[[dict[str, Any]], Trial] | None = None
+
+    @property
+    def objective(self) -> Objective:
+        return self.settings.objective if self.settings else Objective()
+
+    @property
+    def stop(self) -> Stop:
+        return self.settings.stop if self.settings else Stop()
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        return self.settings.trackers if self.settings else ("tensorboard",)
+
+    @property
+    def max_failures(self) -> int:
+        return self.settings.max_failures if self.settings else 1
+
+    @property
+    def n_total(self) -> int:
+        """Lineages in the end."""
+        return (len(self.trials) or len(self.configs) * (not self.n_new)) + self.n_new
+
+    def plan(self) -> list[str]:
+        """What it takes on this cluster, from the beginning (`capacity.plan_lines`)."""
+        config, cluster = self.configs[0], self.configs[0].cluster
+        plans = [Plan.of(own) for own in self.configs]
+        amount = amount_of(plans)
+        if self.n_new:  # what will be proposed is not known: as if each were the largest of the space
+            largest = max((amount_of([plan]) for plan in plans), key=lambda found: found.training_tokens)
+            amount = largest.times(self.n_total)
+        n_at_once = min(cluster.n_lineages, self.n_total)
+        given = self.settings.rates if self.settings else None
+        roles = roles_for(self.configs, n_at_once)
+        return plan_lines(self.n_total, n_at_once, roles, amount, given or known_rates(config))
 
 
 def run_family(configs: Sequence[LineageConfig]) -> None:
@@ -62,89 +100,77 @@ def run_family(configs: Sequence[LineageConfig]) -> None:
     check_models(configs)
     ledger = Ledger(configs[0].output)
     trials = [Trial(number, config.name, {}, config) for number, config in enumerate(configs)]
+    works = _opened(trials)
     for trial in trials:
         ledger.write(trial)
-    _run(ledger, _Search(list(configs), trials))
+    _run(ledger, _Search(list(configs), trials), works)
 
 
 def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
     """Run or continue a sweep on a terminal.
 
     Args:
-        plan_only: say what it would take, and start nothing.
+        plan_only: say what it would take, and start nothing but Ray.
 
     Raises:
         UserError: bad input, found before anything long was started; or a stage that stands still.
     """
     settings, ledger = sweep.settings, Ledger(sweep.uri)
+    check_trackers(settings.trackers)
     values = sweep.check()
     configs = [sweep.lineage(own) for own in values]
     check_models(configs)
+    for config in configs:
+        Plan.of(config)
+    if plan_only:
+        _tell_plan(_Search(configs, [], settings, n_new=settings.n_trials if settings.algorithm == "optuna" else 0))
+        return
     ledger.open(sweep.hash, settings.objective)
-    book = _Book(sweep, ledger)
-    n_new = 0
+    book = Book(sweep, ledger)
+    search = _Search(configs, [], settings, place=book.place)
     if settings.algorithm == "optuna":
-        n_new = max(0, settings.n_trials - len(book.trials))
-        trials = [book.again(trial) for trial in book.trials[: settings.n_trials]]
+        values = [trial.values for trial in book.earlier[: settings.n_trials]]
+        search.n_new = settings.n_trials - len(values)
+    wanted = [*values, *(sweep.check() if search.n_new else [])]
+    if all(map(book.is_known, wanted)):
+        search.trials = [book.place(own) for own in values]
     else:
-        trials = [book.place(own) for own in values]
-    _run(
-        ledger,
-        _Search(
-            configs=configs,
-            trials=trials,
-            objective=settings.objective,
-            stop=settings.stop,
-            max_failures=settings.max_failures,
-            trackers=settings.trackers,
-            n_new=n_new,
-            settings=settings if settings.algorithm == "optuna" else None,
-            place=book.place,
-        ),
-    )
+
+        def calibrate(session: Session, console: Console, at_work: dict[str, str]) -> list[Trial]:
+            book.calibrate(wanted, session, console, at_work)
+            return [book.place(own) for own in values]
+
+        search.calibrate = calibrate
+    _run(ledger, search, _opened(search.trials))
 
 
-class _Book:
-    """Writes a sweep's lineages down, each under a name of its own."""
-
-    def __init__(self, sweep: SweepConfig, ledger: Ledger) -> None:
-        self._sweep, self._ledger = sweep, ledger
-        self.trials = ledger.trials()
-        self._names = {trial.name: trial.values for trial in self.trials}
-        self._numbers = {repr(trial.values): trial.number for trial in self.trials}
-
-    def place(self, values: dict[str, Any]) -> Trial:
-        """The lineage with these values, with the settings as they are now."""
-        name = trial_name(values)
-        if self._names.get(name, values) != values:  # alike in the digits that a name shows
-            name = f"{name}-{self._sweep.lineage(values).hash[:6]}"
-        self._names[name] = values
-        number = self._numbers.setdefault(repr(values), len(self._numbers))
-        trial = Trial(number, name, values, self._sweep.lineage(values, name))
-        self._ledger.write(trial)
-        return trial
-
-    def again(self, trial: Trial) -> Trial:
-        """A lineage of an earlier command, with the settings as they are now."""
-        return self.place(trial.values)
+def _tell_plan(search: _Search) -> None:
+    console = plain_console(sys.stdout)
+    for line in search.plan():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    place = join_ray(roles_for(search.configs, search.configs[0].cluster.n_lineages))
+    ray.shutdown()
+    console.print(f"all of them find a place {place}")
 
 
-def _run(ledger: Ledger, search: _Search) -> None:
+def _opened(trials: Sequence[Trial]) -> dict[int, Work]:
+    """The lineages' folders by number, opened and checked."""
+    return {trial.number: Work.of(trial.config) for trial in trials}
+
+
+def _run(ledger: Ledger, search: _Search, works: dict[int, Work]) -> None:
     began = time.time()
     console = plain_console(sys.stdout)
-    works = [Work.of(trial.config) for trial in search.trials]
-    todo = [
-        trial
-        for trial, work in zip(search.trials, works, strict=True)
-        if not work.is_complete and not is_settled(work, search.stop)
-    ]
-    if not todo and not search.n_new:
+    todo = _todo(search, works)
+    if not todo and not search.n_new and search.calibrate is None:
         console.print(f"{ledger.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
     else:
-        for work in {(work.config.judge, work.plan.trait.hash): work for work in works}.values():
+        for work in {(work.config.judge, work.plan.trait.hash): work for work in works.values()}.values():
             work.check_endpoint()
+            if isinstance(work.llm_judge, EndpointSpec) and not work.llm_judge.logprobs:
+                console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
         log = log_file(ledger.store)
-        with only_driver([ledger.store, *(work.store for work in works)]), chatter_to(log) as terminal:
+        with only_driver([ledger.store, *(work.store for work in works.values())]), chatter_to(log) as terminal:
             _at_work(ledger, search, todo, terminal, log)
     swept = read_swept(ledger, search.objective)
     show_lineages(swept, console)
@@ -159,51 +185,66 @@ def _run(ledger: Ledger, search: _Search) -> None:
         raise SystemExit(1)
 
 
+def _todo(search: _Search, works: dict[int, Work]) -> list[Trial]:
+    left = {n for n, work in works.items() if not work.is_complete and not is_settled(work, search.stop)}
+    return [trial for trial in search.trials if trial.number in left]
+
+
 def _at_work(ledger: Ledger, search: _Search, todo: list[Trial], console: Console, log: str) -> None:
-    cluster = search.configs[0].cluster
-    n_total = len(search.trials) + search.n_new
-    n_at_once = min(cluster.n_lineages, len(todo) + search.n_new)
-    console.print(
-        f"idem-ray: {n_total} lineages ({n_total - len(todo) - search.n_new} done before), {n_at_once} at a time",
-        markup=False,
-    )
+    config = search.configs[0]
+    n_at_once = min(config.cluster.n_lineages, search.n_total)
+    for line in search.plan():
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(f"folder {ledger.store.uri}, log {log}", soft_wrap=True, markup=False)
     with waiting(console) as tell, open_session(search.configs, tell, n_at_once) as session:
         console.print(f"models loaded in {session.startup_seconds:.0f} s")
         at_work: dict[str, str] = {}
-        watch = Watch(session.pools.board, at_work, console, cluster.stall_timeout_seconds)
-        tuner = _tuner(ledger, search, todo, session, console, at_work)
+        watch = Watch(session.pools.board, at_work, console, config.cluster.stall_timeout_seconds)
+
+        def task() -> None:
+            waiting_for = todo
+            if search.calibrate:
+                search.trials = search.calibrate(session, console, at_work)
+                at_work.clear()
+                waiting_for = _todo(search, _opened(search.trials))
+            teller = Teller(ledger, console, at_work, search.n_total, len(search.trials) - len(waiting_for))
+            _tuner(ledger, search, waiting_for, session, teller).fit()
+
         with watch:
-            error = in_background(tuner.fit, watch, log, console)
+            error = in_background(task, watch, log, console)
+        _keep_rates(ledger, config)
         if error:
             raise error
 
 
-def _tuner(
-    ledger: Ledger, search: _Search, todo: list[Trial], session: Session, console: Console, at_work: dict[str, str]
-) -> tune.Tuner:
+def _keep_rates(ledger: Ledger, config: LineageConfig) -> None:
+    """Of the first lineage that has been at work in all stages."""
+    for trial in ledger.trials():
+        work = Work.of(trial.config)
+        rates = measured_rates(work.store, work.done)
+        if rates:
+            keep_rates(config, rates)
+            return
+
+
+def _tuner(ledger: Ledger, search: _Search, todo: list[Trial], session: Session, teller: Teller) -> tune.Tuner:
     # Trials work in the folder of the job; their curves go to the trackers, and not to a CSV and a JSON file, too.
     os.environ.update({"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"})
-    locks = Locks()
     crew = Crew(
         uri=ledger.store.uri,
         pools=session.pools,
         finetuner=session.finetuner,
-        locks=locks,
+        locks=Locks(),
         objective=search.objective,
         stop=search.stop,
         command=uuid.uuid4().hex[:8],
         folder=str(Path.cwd()),
     )
-    n_total = len(search.trials) + search.n_new
-    teller = Teller(ledger, console, at_work, n_total, n_total - len(todo) - search.n_new)
     proposals = None
     if search.settings and search.n_new:
         waiting_for = {trial.number for trial in todo}
-        known = [
-            (trial, lineage.objective if trial.number not in waiting_for else None)
-            for trial, lineage in zip(search.trials, read_swept(ledger, search.objective), strict=False)
-        ]
+        swept = read_swept(ledger, search.objective)
+        known = [(t, None if t.number in waiting_for else swept[t.number].objective) for t in search.trials]
         proposals = OptunaProposals(search.settings, known)
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, crew=crew), {"CPU": TRIAL_CPUS}),

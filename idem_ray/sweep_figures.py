@@ -111,14 +111,20 @@ def axes_of(values: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> li
 
 
 def _axis(path: str, name: str, values: Sequence[Mapping[str, Any]]) -> Axis:
-    distinct: dict[str, Any] = {_key(own[path]): own[path] for own in reversed(values) if path in own}
-    found = dict(sorted(reversed(distinct.items()), key=lambda item: _order(item[1])))
+    distinct: dict[str, Any] = {}
+    for own in values:
+        if path in own:
+            distinct.setdefault(_key(own[path]), own[path])
+    found = dict(sorted(distinct.items(), key=lambda item: _order(item[1])))
     numeric = [number for value in found.values() if (number := _number(value)) is not None]
     n_digits = _digits(numeric)
     texts = [value_text(value, n_digits) for value in found.values()]
     # Values that read alike, such as two files of one name, are told apart by their whole texts.
     times = Counter(texts)
-    texts = [str(value) if times[text] > 1 else text for value, text in zip(found.values(), texts, strict=True)]
+    texts = [
+        str(value) if times[text] > 1 and _number(value) is None else text
+        for value, text in zip(found.values(), texts, strict=True)
+    ]
     place = {key: at for at, key in enumerate(found)}
     places = tuple(place[_key(own[path])] if path in own else len(place) for own in values)
     lacking = len(place) in places
@@ -166,25 +172,37 @@ def value_text(value: Any, n_digits: int = 3) -> str:
     return trait_name(Path(text).name if text.startswith(("/", "~")) else text)
 
 
+def grid_cells(across: Axis, down: Axis) -> list[tuple[str, list[list[int]]]]:
+    """The rows of the grid that two settings span, the highest value first: what each is called, and the places of the
+    lineages in each of its cells."""
+    cells: dict[tuple[int, int], list[int]] = {}
+    for place, key in enumerate(zip(down.places, across.places, strict=True)):
+        cells.setdefault(key, []).append(place)
+    return [
+        (f"{down.name} {text}", [cells.get((row, column), []) for column in range(len(across.texts))])
+        for row, text in reversed(list(enumerate(down.texts)))
+    ]
+
+
 # Panels --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The frame that all panels share: cycles 0 to `last_cycle` across, scores 0 to 100 up, in SVG user units."""
+    """The frame that all panels share: cycles 0 to `last_cycle` (at least 1) across, scores 0 to 100 up, in SVG user
+    units."""
 
     last_cycle: int
     width: int = 160
-    height: int = 92
-    left: int = 17
+    height: int = 95
+    left: int = 21
     right: int = 155
     top: int = 5
     bottom: int = 80
 
     def x(self, cycle: float) -> float:
         """Where a cycle is."""
-        share = cycle / self.last_cycle if self.last_cycle else 0.5
-        return round(self.left + share * (self.right - self.left), 1)
+        return round(self.left + cycle / self.last_cycle * (self.right - self.left), 1)
 
     def y(self, score: float) -> float:
         """Where a score is."""

@@ -1,20 +1,19 @@
 """A sweep as one self-contained HTML page: what was swept over, and each lineage's outcome, curve and settings."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from idem_ray.curves import LineageCurves, setting_names, subject_text
-from idem_ray.dynamics import CRITERION, CRITERION_CYCLE, Amplification, amplification, last_cycle, stopped
+from idem_ray.dynamics import CRITERION, CRITERION_CYCLE, amplification, last_cycle, stopped
 from idem_ray.flaws import shortened
 from idem_ray.page import curve_points, page_html
-from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
-from idem_ray.sweep_figures import Axis, Frame, axes_of, panel_curve
+from idem_ray.records import BASE_CYCLE, Estimate
+from idem_ray.sweep_figures import Axis, Frame, axes_of, grid_cells, panel_curve
 from idem_ray.tables import (
-    ABSENT,
     by_cycle,
     count_text,
     cycle_label,
@@ -26,26 +25,20 @@ from idem_ray.tables import (
     number_text,
 )
 
-COMPLETE, CUT_SHORT = "complete", "cut short"
-STATUSES = (COMPLETE, "unfinished", "failed", CUT_SHORT)
-MARKS = {"unfinished": "…", "failed": "✕", CUT_SHORT: "†"}
+COMPLETE, UNFINISHED, FAILED, CUT_SHORT = STATUSES = ("complete", "unfinished", "failed", "cut short")
+MARKS = {UNFINISHED: "…", FAILED: "✕", CUT_SHORT: "†"}
 """What stands beside the numbers of lineages that are not complete, so that none is taken for a final one."""
 
-_UNREAD = ("no so far", "too short", "no scores", CUT_SHORT)
-"""Verdicts of lineages for which the criterion says nothing, or nothing yet."""
-
-_MAX_REASONS = 10
+_N_NAMED, _MAX_REASONS = 3, 10
 
 
 @dataclass(frozen=True)
 class SweptLineage:
     """A lineage of a sweep: what it did, and what the search gave it.
 
-    Args:
-        values: dotted path of a setting -> the search's value, such as `{"regime.beta": 0.1, "n_sampled": 24}`.
-        status: `complete`, `unfinished`, `failed`, or `cut short`: its outcome was settled and the rest not run.
-        note: why it failed or was cut short.
-        objective: what the search made of it, where it looks for something.
+    `values` has the search's value by the dotted path of a setting, such as `{"regime.beta": 0.1, "n_sampled": 24}`.
+    `status` is `complete`, `unfinished`, `failed`, or `cut short`: the outcome was settled and the rest not run; `note`
+    says why it failed or was cut short. `objective` is what the search made of it, where it looks for something.
     """
 
     curves: LineageCurves
@@ -72,13 +65,14 @@ def sweep_html(
         lowest_is_best: whether the search looks for a low objective, and not for a high one.
     """
     curves = [lineage.curves for lineage in lineages]
+    outcomes = [Outcome(lineage, place) for place, lineage in enumerate(lineages)]
     axes = axes_of([lineage.values for lineage in lineages], setting_names(curves))
-    outcomes = [Outcome(lineage) for lineage in lineages]
-    links = [f"{quote(one.name)}/report.html" if one.name in reported else None for one in curves]
-    cycles = sorted({record.cycle for one in curves for record in one.records})
     varied = [axis for axis in axes if len(axis.texts) > 1]
-    panels, rows, columns = _panels(outcomes, links, varied)
-    frame = _frame(outcomes)
+    links = [f"{quote(one.name)}/report.html" if one.name in reported else None for one in curves]
+    is_grid = len(varied) > 1 and not any(axis.is_continuous for axis in varied[:2])
+    titled = (varied[2:] or varied) if is_grid else varied  # what the grid's own headings do not say
+    frame = Frame(max([1, *(one.config.n_cycles - 1 for one in curves), *(each.last or 0 for each in outcomes)]))
+    cycles = sorted({record.cycle for one in curves for record in one.records})
     data = {
         "cycles": [{"cycle": cycle, "label": cycle_label(cycle)} for cycle in cycles],
         "axes": [axis.data for axis in varied],
@@ -90,6 +84,7 @@ def sweep_html(
             for place, (one, link, outcome) in enumerate(zip(curves, links, outcomes, strict=True))
         ],
     }
+    statuses = list(dict.fromkeys(lineage.status for lineage in lineages))
     return page_html(
         "sweep_template.html",
         data,
@@ -99,32 +94,44 @@ def sweep_html(
         how_many=how_many(lineages),
         what_happened=what_happened(lineages),
         criterion=CRITERION,
-        has_cut_short=any(lineage.status == CUT_SHORT for lineage in lineages),
-        reasons=_reasons(lineages),
-        marks=[(mark, status) for status, mark in MARKS.items() if any(one.status == status for one in lineages)],
+        has_cut_short=CUT_SHORT in statuses,
+        failures=_failures(lineages),
+        marks=[f"{MARKS[status]} {status}" for status in statuses if status in MARKS],
+        statuses=statuses,
         axes=axes,
         varied=varied,
         objective=objective,
         lowest_is_best=lowest_is_best,
         frame=frame,
-        panels=[
-            {**panel, "curve": panel_curve(outcome.records, outcome.lineage.curves.config.n_cycles, frame)}
-            for panel, outcome in zip(panels, outcomes, strict=True)
+        rows=[
+            {
+                "outcome": outcome,
+                "name": one.name,
+                "link": link,
+                "title": ", ".join(f"{axis.name} {axis.text_of(outcome.place)}" for axis in titled) or one.name,
+                "curve": panel_curve(outcome.records, one.config.n_cycles, frame),
+            }
+            for one, link, outcome in zip(curves, links, outcomes, strict=True)
         ],
-        panel_rows=rows,
-        panel_columns=columns,
-        rows=[_row(place, outcome, axes, links[place]) for place, outcome in enumerate(outcomes)],
-        statuses=list(dict.fromkeys(lineage.status for lineage in lineages)),
+        grid=grid_cells(varied[0], varied[1]) if is_grid else [],
+        mean_of=known_mean,
+        number_text=number_text,
+        interval_text=interval_text,
     )
 
 
 class Outcome:
-    """What a lineage came to, as the page's table and figures show it."""
+    """What a lineage came to, as the page's table, panels and figures show it."""
 
-    def __init__(self, lineage: SweptLineage) -> None:
-        self.lineage = lineage
-        self.records: list[CycleRecord] = by_cycle(lineage.curves.records)
+    def __init__(self, lineage: SweptLineage, place: int = 0) -> None:
+        self.lineage, self.place = lineage, place
+        self.status, self.n_cycles = lineage.status, lineage.curves.config.n_cycles
+        self.records = by_cycle(lineage.curves.records)
         self.last = last_cycle(self.records)
+        self.n_done = sum(record.cycle != BASE_CYCLE for record in self.records)
+        self.reading = amplification(self.records)
+        self.mark = MARKS.get(lineage.status, "")
+        self.objective = finite(lineage.objective)
         self._by_cycle = {record.cycle: record for record in self.records}
 
     def estimate(self, cycle: int | None, measure: str = "trait") -> Estimate | None:
@@ -132,18 +139,13 @@ class Outcome:
         return self._by_cycle[cycle].measures.get(measure) if cycle in self._by_cycle else None
 
     @cached_property
-    def gain(self) -> tuple[float, int] | None:
+    def gain(self) -> tuple[float | None, int | None]:
         """The largest difference of trait score between a later cycle and cycle 0, and that cycle."""
         first = known_mean(self.estimate(0))
         later = {cycle: known_mean(self.estimate(cycle)) for cycle in self._by_cycle if cycle > 0}
         gains = {cycle: score - first for cycle, score in later.items() if first is not None and score is not None}
         peak = max(gains, key=lambda cycle: gains[cycle], default=None)
-        return None if peak is None else (gains[peak], peak)
-
-    @cached_property
-    def reading(self) -> Amplification | None:
-        """What the published criterion compares."""
-        return amplification(self.records)
+        return (None, None) if peak is None else (gains[peak], peak)
 
     @cached_property
     def verdict(self) -> str:
@@ -151,13 +153,13 @@ class Outcome:
         follows; that it is not met counts for a complete lineage alone."""
         if self.reading and self.reading.is_met:
             return "yes"
-        if self.lineage.status == CUT_SHORT:
+        if self.status == CUT_SHORT:
             return CUT_SHORT
         if self.reading is None:
             return "too short"
         if self.reading.is_met is None:
             return "no scores"
-        return "no" if self.lineage.status == COMPLETE else "no so far"
+        return "no" if self.status == COMPLETE else "not so far"
 
     @property
     def rests_on(self) -> list[str]:
@@ -165,37 +167,64 @@ class Outcome:
         if self.reading is None or self.reading.difference is None:
             return []
         missing = f"{count_text(self.reading.n_missing, 'cycle')} without a score"
-        return [
-            f"{self.reading.difference:+.1f} at cycle {self.reading.cycle}",
-            *[missing] * bool(self.reading.n_missing),
-        ]
+        compared = f"{self.reading.difference:+.1f} at cycle {self.reading.cycle}"
+        return [compared, missing] if self.reading.n_missing else [compared]
 
     @property
     def state(self) -> str:
-        """Its status, and since when it has it where it is not complete."""
-        status = self.lineage.status
-        if status == COMPLETE:
-            return status
-        return f"{status}, {'no cycle done' if self.last is None else f'last cycle done: {self.last}'}"
+        """Its status, and how far it went where it is not complete."""
+        done = "no cycle done" if self.last is None else f"last cycle done: {self.last}"
+        return self.status if self.status == COMPLETE else f"{self.status}, {done}"
+
+    @property
+    def told(self) -> str:
+        """The lineage's curve in words."""
+        if self.last is None:
+            return self.state
+        ends = [f"{name} {estimate_text(self.estimate(self.last, name))}" for name in ("trait", "coherence")]
+        first = estimate_text(self.estimate(0))
+        return f"Trait in cycle 0 {first}; in cycle {self.last} {list_text(ends)}; {self.state}"
+
+    @property
+    def notes(self) -> list[str]:
+        """Why it ended."""
+        reason = stopped(self.records)
+        told = [f"stopped: {reason}"] if reason and reason != self.lineage.note else []
+        return [self.lineage.note, *told] if self.lineage.note else told
+
+    @property
+    def warnings(self) -> str:
+        """How many warnings its cycles have."""
+        n_warnings = sum(len(record.warnings) for record in self.records)
+        return count_text(n_warnings, "warning") if n_warnings else ""
 
     @property
     def data(self) -> dict[str, Any]:
         """The outcome for the page's script: `mean` and `text` by measure, and an interval where there is one."""
-        found: dict[str, Any] = {"status": self.lineage.status, "state": self.state}
-        if self.lineage.note:
-            found["note"] = shortened(self.lineage.note)
+        found: dict[str, Any] = {"status": self.status, "state": self.state, "note": shortened(self.lineage.note)}
         ended = [] if self.last is None else [self._by_cycle[self.last]]
         for measure in ("trait", "coherence"):
             found.update((measure, point) for point in curve_points(measure, ended) if point["mean"] is not None)
-        if self.gain:
-            gain, peak = self.gain
-            text = f"{gain:+.1f} ({estimate_text(self.estimate(0))} in cycle 0, {estimate_text(self.estimate(peak))} in {peak})"
-            found["gain"] = {"mean": gain, "text": text}
-        if (objective := finite(self.lineage.objective)) is not None:
-            found["objective"] = {"mean": objective, "text": f"{objective:.4g}"}
+        gain, peak = self.gain
+        if gain is not None:
+            first, highest = estimate_text(self.estimate(0)), estimate_text(self.estimate(peak))
+            found["gain"] = {"mean": gain, "text": f"{gain:+.1f} ({first} in cycle 0, {highest} in cycle {peak})"}
+        if self.objective is not None:
+            found["objective"] = {"mean": self.objective, "text": f"{self.objective:.4g}"}
         met = {"yes": 1, "no": 0}.get(self.verdict)
         found["amplified"] = {"mean": met, "verdict": self.verdict, "text": ", ".join([self.verdict, *self.rests_on])}
         return found
+
+
+def _measures(objective: str) -> list[dict[str, str]]:
+    measures = [
+        ("trait", "Final trait score", "score"),
+        ("gain", "Largest trait gain over cycle 0", "gain"),
+        ("coherence", "Final coherence", "score"),
+        *([("objective", f"Objective: {objective}", "free")] if objective else []),
+        ("amplified", "Amplified by the published criterion", "share"),
+    ]
+    return [{"name": name, "title": title, "scale": scale} for name, title, scale in measures]
 
 
 # Words ---------------------------------------------------------------------------------------------------------
@@ -209,9 +238,7 @@ def what_was_swept(lineages: Sequence[SweptLineage], axes: Sequence[Axis]) -> st
 
 def how_many(lineages: Sequence[SweptLineage]) -> str:
     """How many of the lineages have which status."""
-    counts = Counter(lineage.status for lineage in lineages)
-    order = [*STATUSES, *(status for status in counts if status not in STATUSES)]
-    text = ", ".join(f"{counts[status]} {status}" for status in order if counts[status])
+    text = ", ".join(f"{count} {status}" for status, count in _counts([one.status for one in lineages]).items())
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -220,145 +247,39 @@ def what_happened(lineages: Sequence[SweptLineage]) -> str:
     counted apart, what it says of the others. None of those is counted as not amplified."""
     outcomes = [Outcome(lineage) for lineage in lineages]
     if all(outcome.reading is None for outcome in outcomes):
-        cut = sum(lineage.status == CUT_SHORT for lineage in lineages)
-        why = f" ({cut} cut short before it)" if cut else ""
+        n_cut = sum(lineage.status == CUT_SHORT for lineage in lineages)
+        why = f" ({n_cut} cut short before it)" if n_cut else ""
         return f"No lineage reaches cycle {CRITERION_CYCLE}{why}: the published criterion says nothing of this sweep."
-    complete = Counter(outcome.verdict for outcome in outcomes if outcome.lineage.status == COMPLETE)
-    read = complete["yes"] + complete["no"]
-    told = []
-    if read:
-        told.append(f"By the published criterion {complete['yes']} of {count_text(read, 'complete lineage')} amplified")
-    else:
-        told.append("There is no complete lineage that the published criterion can be read for")
-    told += [f"{complete[verdict]} complete: {verdict}" for verdict in _UNREAD if complete[verdict]]
-    statuses = dict.fromkeys(lineage.status for lineage in lineages if lineage.status != COMPLETE)
-    for status in statuses:
-        counts = Counter(outcome.verdict for outcome in outcomes if outcome.lineage.status == status)
-        met = [f"{counts['yes']} amplified already"] if counts["yes"] else []
-        unread = [
-            f"{counts[verdict]} {'unsaid' if verdict == CUT_SHORT else verdict}"
-            for verdict in _UNREAD
-            if counts[verdict]
-        ]
-        told.append(f"of {counts.total()} {status}: {', '.join(met + unread)}")
-    return "; ".join(told) + "."
+    is_read = [outcome.status == COMPLETE and outcome.verdict in ("yes", "no") for outcome in outcomes]
+    amplified = sum(outcome.verdict == "yes" for outcome, read in zip(outcomes, is_read, strict=True) if read)
+    told = f"By the published criterion {amplified} of {count_text(sum(is_read), 'complete lineage')} amplified"
+    if not any(is_read):
+        told = "The published criterion can be read for no complete lineage yet"
+    others = [outcome for outcome, read in zip(outcomes, is_read, strict=True) if not read]
+    apart = []
+    for status, count in _counts([outcome.status for outcome in others]).items():
+        said = Counter(outcome.verdict for outcome in others if outcome.status == status)
+        words = {verdict: "amplified already" if verdict == "yes" else verdict for verdict in said}
+        parts = [f"{said[verdict]} {words[verdict]}" for verdict in said if verdict != CUT_SHORT]
+        told_of = words[next(iter(said))] if len(said) == 1 and parts else ", ".join(parts)
+        apart.append(f"{count} {status}{told_of and f' ({told_of})'}")
+    return f"{told}; counted apart: {list_text(apart)}." if apart else f"{told}."
 
 
-def _reasons(lineages: Sequence[SweptLineage]) -> list[str]:
+def _counts(statuses: Sequence[str]) -> Mapping[str, int]:
+    counts = Counter(statuses)
+    return {status: counts[status] for status in [*STATUSES, *counts] if counts[status]}
+
+
+def _failures(lineages: Sequence[SweptLineage]) -> list[str]:
     """Why lineages failed, each reason once."""
     failed: dict[str, list[str]] = {}
     for lineage in lineages:
-        if lineage.status == "failed":
+        if lineage.status == FAILED:
             failed.setdefault(lineage.note or "no reason was given", []).append(lineage.curves.name)
-    told = [
-        f"{count_text(len(names), 'lineage')} failed: {note} ({list_text([*names[:4], *['others'] * (len(names) > 4)])})"
-        for note, names in failed.items()
-    ]
-    more = len(told) - _MAX_REASONS
-    return [*told[:_MAX_REASONS], *[f"And {count_text(more, 'other reason')}: see the table."] * (more > 0)]
-
-
-# Figures and table ---------------------------------------------------------------------------------------------
-
-
-def _measures(objective: str) -> list[dict[str, str]]:
-    titles = {
-        "trait": ("Final trait score", "score"),
-        "gain": ("Largest trait gain over cycle 0", "gain"),
-        "coherence": ("Final coherence", "score"),
-        "objective": (f"Objective: {objective}", "free"),
-        "amplified": ("Amplified by the published criterion", "share"),
-    }
-    return [
-        {"name": name, "title": title, "scale": scale}
-        for name, (title, scale) in titles.items()
-        if objective or name != "objective"
-    ]
-
-
-def _frame(outcomes: Sequence[Outcome]) -> Frame:
-    planned = [outcome.lineage.curves.config.n_cycles - 1 for outcome in outcomes]
-    return Frame(max([*planned, *(outcome.last or 0 for outcome in outcomes)]))
-
-
-def _panels(
-    outcomes: Sequence[Outcome], links: Sequence[str | None], axes: Sequence[Axis]
-) -> tuple[list[dict[str, Any]], list[tuple[str, list[list[int]]]], list[str]]:
-    """The lineages' panels; and where the first two swept settings span a grid its rows, each with the places of the
-    lineages in its cells, and the headings of its columns."""
-    is_grid = len(axes) > 1 and not any(axis.is_continuous for axis in axes[:2])
-    across, down = axes[:2] if is_grid else (None, None)
-    titled = (axes[2:] or axes) if is_grid else axes
-    panels = []
-    for place, (outcome, link) in enumerate(zip(outcomes, links, strict=True)):
-        title = ", ".join(f"{axis.name} {axis.text_of(place)}" for axis in titled)
-        ends = [f"{name} {estimate_text(outcome.estimate(outcome.last, name))}" for name in ("trait", "coherence")]
-        start = f"trait in cycle 0 {estimate_text(outcome.estimate(0))}"
-        told = (
-            outcome.state
-            if outcome.last is None
-            else f"{start}; in cycle {outcome.last} {list_text(ends)}; {outcome.state}"
-        )
-        panel = {"place": place, "title": title or outcome.lineage.curves.name, "link": link, "told": told}
-        panels.append({**panel, "name": outcome.lineage.curves.name, "status": outcome.lineage.status})
-    if across is None or down is None:
-        return panels, [], []
-    cells: dict[tuple[int, int], list[int]] = {}
-    for place in range(len(outcomes)):
-        cells.setdefault((down.places[place], across.places[place]), []).append(place)
-    rows = [
-        (f"{down.name} {text}", [cells.get((row, column), []) for column in range(len(across.texts))])
-        for row, text in enumerate(down.texts)
-    ]
-    return panels, rows, [f"{across.name} {text}" for text in across.texts]
-
-
-def _row(place: int, outcome: Outcome, axes: Sequence[Axis], link: str | None) -> dict[str, Any]:
-    lineage, records = outcome.lineage, outcome.records
-
-    def cell(value: float | None, text: str, *small: str) -> dict[str, Any]:
-        known = finite(value)
-        return {
-            "value": "" if known is None else f"{known:.6g}",
-            "text": text,
-            "small": [each for each in small if each],
-        }
-
-    def measured(cycle: int | None, measure: str = "trait", note: bool = False) -> dict[str, Any]:
-        estimate = outcome.estimate(cycle, measure)
-        mean = known_mean(estimate)
-        mark = MARKS.get(lineage.status, "") if note and mean is not None else ""
-        at = f"cycle {cycle}" if note and cycle is not None else ""
-        return cell(mean, f"{number_text(mean)}{mark and ' '}{mark}", interval_text(estimate), at)
-
-    gain, peak = outcome.gain or (None, None)
-    n_done = sum(record.cycle != BASE_CYCLE for record in records)
-    n_warnings = sum(len(record.warnings) for record in records)
-    reason = stopped(records)
-    return {
-        "place": place,
-        "name": lineage.curves.name,
-        "link": link,
-        "settings": [{"value": axis.places[place], "text": axis.text_of(place)} for axis in axes],
-        "cells": [
-            measured(BASE_CYCLE),
-            measured(0),
-            measured(outcome.last, note=True),
-            cell(gain, ABSENT if gain is None else f"{gain:+.1f}", "" if peak is None else f"cycle {peak}"),
-            measured(outcome.last, "coherence", note=True),
-        ],
-        "amplified": outcome.verdict,
-        "amplified_by": outcome.rests_on,
-        "objective": cell(
-            lineage.objective, ABSENT if finite(lineage.objective) is None else f"{lineage.objective:.4g}"
-        ),
-        "n_done": n_done,
-        "done": f"{n_done} of {lineage.curves.config.n_cycles}",
-        "status": lineage.status,
-        "mark": MARKS.get(lineage.status, ""),
-        "notes": [
-            *[lineage.note] * bool(lineage.note),
-            *[f"stopped: {reason}"] * bool(reason and reason != lineage.note),
-        ],
-        "n_warnings": count_text(n_warnings, "warning") if n_warnings else "",
-    }
+    told = []
+    for note, names in list(failed.items())[:_MAX_REASONS]:
+        more = [count_text(len(names) - _N_NAMED, "other")] if len(names) > _N_NAMED else []
+        told.append(f"{count_text(len(names), 'lineage')}: {note} ({list_text([*names[:_N_NAMED], *more])})")
+    n_more = len(failed) - len(told)
+    return [*told, f"{count_text(n_more, 'other reason')}: see the table."] if n_more else told

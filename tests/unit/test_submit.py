@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import os
 import signal
 import subprocess
@@ -64,6 +63,7 @@ class JobServer:
         self.package: list[str] = []
         self.asked: dict[str, Any] = {}
         self.log_ends = True
+        self.log_breaks = False
         self.refuses = False
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
@@ -116,6 +116,8 @@ class JobServer:
         await socket.prepare(request)
         await socket.send_str("cycle 0\n")
         await socket.send_str("cycle 1\n")
+        if self.log_breaks and request.transport:
+            request.transport.abort()  # type: ignore[attr-defined]
         while not self.log_ends:
             await asyncio.sleep(0.1)
         await socket.close()
@@ -202,7 +204,7 @@ def test_a_job_is_sent_with_its_folder_and_followed(
     assert "cycle 0\ncycle 1\n" in shown.out and f"Job {JOB_ID}: SUCCEEDED" in shown.out
     assert f"ray job logs --follow --address {server.address} {JOB_ID}" in shown.out
     assert f"ray job stop --address {server.address} {JOB_ID}" in shown.out
-    assert "Traceback" not in shown.err
+    assert not shown.err
 
 
 def test_a_failed_job_says_why(project: Path, server: JobServer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -218,9 +220,7 @@ def test_a_job_need_not_be_followed(project: Path, server: JobServer, capfd: pyt
     server.log_ends = True
 
 
-def test_addresses_are_weighed(
-    project: Path, server: JobServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_addresses_are_weighed(project: Path, server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
     job = project / "jobs" / "sweep.py"
     monkeypatch.setenv("RAY_ADDRESS", server.address)
     assert submit(job, []) == "SUCCEEDED"
@@ -244,7 +244,8 @@ def test_what_answers_may_be_no_job_server(project: Path, server: JobServer) -> 
 
 
 @pytest.mark.parametrize(
-    ("job", "said"), [("jobs/none.py", "is no job"), ("jobs/configs/a b.yaml", "is no job"), ("x.py", "no folder 'jobs'")]
+    ("job", "said"),
+    [("jobs/none.py", "is no job"), ("jobs/configs/a b.yaml", "is no job"), ("x.py", "no folder 'jobs'")],
 )
 def test_what_is_no_job_is_not_sent(project: Path, job: str, said: str) -> None:
     (project / "x.py").touch()
@@ -278,9 +279,7 @@ def test_ctrl_c_ends_the_log_and_not_the_job(project: Path, server: JobServer) -
 
 
 def test_a_lost_server_leaves_the_job_and_says_so(project: Path, server: JobServer) -> None:
-    server.status, server.log_ends = "RUNNING", False
-    threading.Timer(2.0, server.close).start()
-    asked = json.dumps(server.asked)
-    with pytest.raises(UserError, match=f"was lost, but the job {JOB_ID} goes on"):
+    server.log_breaks = True
+    with pytest.raises(UserError, match=f"was lost, but the job {JOB_ID} goes on .'ray job stop") as refusal:
         submit(project / "jobs" / "sweep.py", [], server.address)
-    assert json.dumps(server.asked) != asked
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,81 @@
+"""A sweep's lineages as they are chosen: named, given their n_seed, and written into the ledger."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from idem_ray.calibrate import Calibration
+from idem_ray.config import LineageConfig
+from idem_ray.config_file import SweepConfig
+from idem_ray.errors import UserError
+from idem_ray.ledger import Ledger, Trial
+from idem_ray.plan import Plan
+from idem_ray.search import trial_name
+from idem_ray.session import Session
+from idem_ray.shared import SharedWork
+
+
+class Book:
+    """Turns values of a search into lineages, each under a name and number of its own that it keeps."""
+
+    def __init__(self, sweep: SweepConfig, ledger: Ledger) -> None:
+        self._sweep, self._ledger = sweep, ledger
+        self.earlier = ledger.trials()
+        self._names = {trial.name: trial.values for trial in self.earlier}
+        self._numbers = {repr(trial.values): trial.number for trial in self.earlier}
+
+    def is_known(self, values: dict[str, Any]) -> bool:
+        """Whether the lineage with these values can be placed: its n_seed is given, or has been calibrated."""
+        return self._sweep.target(values) is None or self._n_seed(values) is not None
+
+    def calibrate(
+        self, values: Sequence[dict[str, Any]], session: Session, console: Console, at_work: dict[str, str]
+    ) -> None:
+        """Find what `is_known` asks for.
+
+        Raises:
+            UserError: a target is out of reach.
+        """
+        for own in values:
+            target = self._sweep.target(own)
+            if target is not None:
+                self._calibration(own).n_seed(target, session, console, at_work)
+
+    def place(self, values: dict[str, Any]) -> Trial:
+        """The lineage with these values, with the settings as they are now, written down.
+
+        Raises:
+            UserError: its n_seed is not known, or its data do not fit.
+        """
+        name = trial_name(values)
+        if self._names.get(name, values) != values:  # alike in the digits that a name shows
+            name = f"{name}-{self._sweep.lineage(values).hash[:6]}"
+        config = self._config(values, name)
+        plan = Plan.of(config)
+        if self._sweep.target(values) is not None:
+            self._calibration(values).share(SharedWork(self._sweep.uri), plan)
+        self._names[name] = values
+        number = self._numbers.setdefault(repr(values), len(self._numbers))
+        failure = self.earlier[number].failure if number < len(self.earlier) else None
+        trial = Trial(number, name, values, config, failure)
+        self._ledger.write(trial)
+        return trial
+
+    def _config(self, values: dict[str, Any], name: str) -> LineageConfig:
+        n_seed = None
+        if self._sweep.target(values) is not None:
+            n_seed = self._n_seed(values)
+            if n_seed is None:
+                raise UserError(
+                    f"{self._sweep.source}: n_seed: calibrated(..) cannot stand beside a search over what changes "
+                    f"cycle 0 ({', '.join(values)}): give n_seed as a number."
+                )
+        return self._sweep.lineage(values, name, n_seed)
+
+    def _n_seed(self, values: dict[str, Any]) -> int | None:
+        target = self._sweep.target(values)
+        return None if target is None else self._calibration(values).known_n_seed(target)
+
+    def _calibration(self, values: dict[str, Any]) -> Calibration:
+        return Calibration(self._sweep.lineage(values), self._sweep.uri.rpartition("/")[0])

@@ -1,0 +1,160 @@
+"""The number of seed examples at which cycle 0 reaches a wanted trait score (METHOD.md, "Calibration")."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from idem_ray.config import LineageConfig
+from idem_ray.errors import UserError, told_by
+from idem_ray.lineage import Lineage
+from idem_ray.plan import Plan
+from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
+from idem_ray.regimes import data_of
+from idem_ray.session import Session
+from idem_ray.settings import CoherenceFilter
+from idem_ray.shared import SharedWork
+from idem_ray.store import RunStore
+from idem_ray.tables import estimate_text
+from idem_ray.traits import load_trait
+from idem_ray.work import Work
+
+STEP = 2
+LARGEST = 200
+TARGETS = (5.0, 20.0, 40.0, 60.0, 80.0)
+"""Steps and limit of n_seed, and the usual targets: the settings of the paper's authors."""
+
+
+class _NotMeasured(Exception):
+    """A cycle 0 that the search needs has not been made."""
+
+
+def search_n_seed(score: Callable[[int], float], target: float, largest: int) -> int | None:
+    """The smallest n_seed of 2, 4, .. whose score reaches the target, by binary search: the score is taken to grow with
+    n_seed. None where the largest does not reach it.
+
+    Args:
+        score: mean trait score (0-100) of the cycle-0 model trained on so many seed examples.
+        largest: n_seed is not over it.
+    """
+    low, high = 1, largest // STEP + 1
+    while low < high:
+        middle = (low + high) // 2
+        if score(STEP * middle) >= target:
+            high = middle
+        else:
+            low = middle + 1
+    return STEP * low if STEP * low <= largest else None
+
+
+@dataclass
+class Calibration:
+    """The cycle-0 models of one trait and setting by n_seed, each a run of one cycle in the folder `calibration` below
+    the output folder. They are measured as the lineage's own cycles are, so that a lineage that starts with one of them
+    shares it whole.
+
+    Attributes:
+        root: folder below which the runs lie.
+    """
+
+    config: LineageConfig
+    root: str
+
+    @property
+    def largest(self) -> int:
+        """The largest n_seed that the trait's data allow, at most `LARGEST`."""
+        examples = data_of(self.config.regime).examples_with_trait(load_trait(self.config.trait))
+        return min(LARGEST, len(examples))
+
+    def run_config(self, n_seed: int) -> LineageConfig:
+        """Settings of the run that measures this n_seed: the lineage's, without what later cycles alone ask for."""
+        regime = self.config.regime.model_copy(update={"restart_cycles": ()})
+        later = {"n_cycles": 1, "n_sampled": 1, "n_original": 0, "filter": CoherenceFilter(), "regime": regime}
+        least = self.config.model_copy(update={**later, "n_seed": STEP})
+        folder = f"{self.root.rstrip('/')}/calibration/{load_trait(self.config.trait).name}-{least.hash}"
+        return least.model_copy(update={"n_seed": n_seed, "name": f"n_seed_{n_seed:03d}", "output": folder})
+
+    def known(self, n_seed: int) -> CycleRecord | None:
+        """The measured cycle 0, if it is committed."""
+        return RunStore(self.run_config(n_seed).run_uri).record(0)
+
+    def known_n_seed(self, target: float) -> int | None:
+        """What the runs that are there say, or None where more are needed.
+
+        Raises:
+            UserError: the target is out of reach.
+        """
+
+        def score(n_seed: int) -> float:
+            record = self.known(n_seed)
+            if record is None:
+                raise _NotMeasured
+            return _trait(record)
+
+        try:
+            return self._found(search_n_seed(score, target, self.largest), target)
+        except _NotMeasured:
+            return None
+
+    def n_seed(self, target: float, session: Session, console: Console, at_work: dict[str, str]) -> int:
+        """Find the n_seed, training what is not there yet.
+
+        Args:
+            at_work: told what is being worked on: lineage hash -> name.
+
+        Raises:
+            UserError: the target is out of reach.
+        """
+
+        def score(n_seed: int) -> float:
+            record = self.known(n_seed)
+            if record is None:
+                config = self.run_config(n_seed)
+                at_work.clear()
+                at_work[config.hash] = f"calibration, {config.name}"
+                record = self._measure(config, session)
+            trait = estimate_text(record.measures.get("trait"))
+            console.print(f"calibration to {target:g}: n_seed {n_seed}: trait {trait}", highlight=False, markup=False)
+            return _trait(record)
+
+        return self._found(search_n_seed(score, target, self.largest), target)
+
+    def share(self, shared: SharedWork, plan: Plan) -> None:
+        """Offer the cycles of this calibration to a lineage whose n_seed is one of them."""
+        run = RunStore(self.run_config(plan.config.n_seed).run_uri)
+        for cycle in (BASE_CYCLE, 0):
+            if run.record(cycle) and not shared.maker(plan.history(cycle), cycle):
+                shared.register(plan.history(cycle), cycle, run.uri)
+
+    def measured(self) -> dict[int, Estimate]:
+        """Trait scores of every cycle 0 that is there, by n_seed."""
+        records = {n_seed: self.known(n_seed) for n_seed in range(STEP, self.largest + 1, STEP)}
+        return {n_seed: record.measures["trait"] for n_seed, record in records.items() if record}
+
+    def _measure(self, config: LineageConfig, session: Session) -> CycleRecord:
+        work = Work.of(config)
+        work.check_endpoint()
+        work.prepare(session.pools.judges)
+        shared = SharedWork(config.output)  # the base model is measured once for all
+        lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.llm_judge)
+        try:
+            return list(lineage.cycles())[-1]
+        except Exception as error:
+            raise told_by(error) or error from None
+
+    def _found(self, n_seed: int | None, target: float) -> int:
+        if n_seed is None:
+            best = self.known(self.largest // STEP * STEP)
+            reached = f": {self.largest} give {_trait(best):.0f}" if best else ""
+            raise UserError(
+                f"No n_seed up to {self.largest} brings trait '{self.config.trait}' to {target:g} in cycle 0{reached}; "
+                "lower the target, add seed examples, or raise the learning rate of cycle 0."
+            )
+        return n_seed
+
+
+def _trait(record: CycleRecord) -> float:
+    mean = record.measures["trait"].mean
+    if mean is None:
+        raise UserError("Cycle 0 has no trait score: the judge's judgments are missing, see the run's record.json.")
+    return mean
