@@ -151,6 +151,7 @@ def write_sweep_report(folder: str) -> str:
     swept = read_swept(ledger, objective)
     reported = [s.curves.name for s in swept if RunStore(s.curves.uri).exists("report.html")]
     name = ledger.store.uri.split("/")[-1]
-    html = sweep_html(name, swept, objective.words if objective else "", reported)
+    lowest_is_best = objective is not None and objective.goal == "min"
+    html = sweep_html(name, swept, objective.words if objective else "", reported, lowest_is_best)
     ledger.store.write_bytes("report.html", html.encode())
     return ledger.store.path("report.html")

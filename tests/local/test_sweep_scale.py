@@ -1,0 +1,87 @@
+"""A large sweep with pools that have no models: what Tune, the locks and the store cost (`make bench`).
+
+N_LINEAGES=40 python -m pytest -m bench -s tests/local/test_sweep_scale.py
+"""
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import ray
+import yaml
+
+import idem_ray.sweep
+from idem_ray.config_file import load_sweep
+from idem_ray.ledger import Ledger
+from idem_ray.sweep import run_sweep
+from idem_ray.sweep_show import read_swept, write_sweep_report
+from tests.local.fake_pools import fake_session
+from tests.local.test_sweep import LINEAGE
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(5400)]
+
+N_LINEAGES = int(os.environ.get("N_LINEAGES", "200"))
+N_CYCLES = 8
+N_AT_ONCE = 2
+
+
+def test_many_lineages_cost_no_more_each_than_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(idem_ray.sweep, "open_session", fake_session(tmp_path / "lines"))
+    betas = [float(beta) for beta in np.geomspace(0.01, 1, N_LINEAGES // 2).round(5)]
+    path = tmp_path / "config.yaml"
+    space = {"regime.beta": {"grid": betas}, "n_sampled": {"grid": [4, 6]}}
+    settings = LINEAGE | {"n_cycles": N_CYCLES, "output": str(tmp_path / "runs"), "sweep": {"space": space}}
+    settings["cluster"] = {"n_lineages": N_AT_ONCE}
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    memory: list[tuple[float, float]] = []
+    ended = threading.Event()
+
+    def watch_memory() -> None:
+        while not ended.wait(5):
+            memory.append((time.time(), psutil.Process().memory_info().rss / 2**20))
+
+    threading.Thread(target=watch_memory, daemon=True).start()
+    began = time.time()
+    run_sweep(load_sweep(path))
+    wall = time.time() - began
+    ended.set()
+    ray.shutdown()
+
+    ledger = Ledger(str(tmp_path / "runs" / "s"))
+    swept = read_swept(ledger, ledger.objective)
+    assert all(lineage.status == "complete" for lineage in swept)
+    cycle_walls, done_at = [], []
+    for lineage in swept:
+        own = [r for r in lineage.curves.records if r.lineage == lineage.curves.config.hash]
+        cycle_walls += [record.seconds["wall"] for record in own]
+        done_at.append((Path(lineage.curves.uri) / "report.html").stat().st_mtime)
+    between = (wall * N_AT_ONCE - sum(cycle_walls)) / (N_LINEAGES * N_CYCLES)
+    done_at.sort()
+    tenths = np.array_split(np.diff(done_at), 10)
+    per_lineage = [round(float(part.mean()) * N_AT_ONCE, 2) for part in tenths]
+    rss = [round(float(part.mean())) for part in np.array_split([value for _, value in memory], 10)]
+    reading = time.time()
+    write_sweep_report(ledger.store.uri)
+    reading = time.time() - reading
+    size = (tmp_path / "runs" / "s" / "report.html").stat().st_size / 1e6
+    figures = {
+        "lineages": N_LINEAGES,
+        "wall_seconds": round(wall),
+        "seconds_per_cycle": round(float(np.mean(cycle_walls)), 2),
+        "between_cycles_seconds": round(between, 3),
+        "seconds_per_lineage_by_tenth": per_lineage,
+        "driver_mib_by_tenth": rss,
+        "report_seconds": round(reading, 2),
+        "report_megabytes": round(size, 1),
+    }
+    print("\n" + json.dumps(figures, indent=1))
+    assert reading < 10
+    assert between < 0.5 * (1 if N_LINEAGES >= 100 else 4), "a short sweep is mostly its start"
+    assert max(per_lineage[1:]) < 2 * np.median(per_lineage), "time per lineage stays flat"
+    assert rss[-1] < rss[2] + 200, "and so does the driver's memory"
