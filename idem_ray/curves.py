@@ -21,12 +21,14 @@ MAX_LABEL = 60
 
 @dataclass(frozen=True)
 class LineageCurves:
-    """A lineage as its run folder holds it. `records` are its committed cycles, the base model's first."""
+    """A lineage as its run folder holds it. `records` are its committed cycles, the base model's first. `cut_short`:
+    why a sweep ended it before its last cycle, if it did; what its later cycles would have been is not known."""
 
     name: str
     uri: str
     config: LineageConfig
     records: list[CycleRecord]
+    cut_short: str | None = None
 
 
 def read_lineages(folders: Sequence[str]) -> list[LineageCurves]:
@@ -68,7 +70,7 @@ def read_family(folder: str) -> list[LineageCurves]:
 def _read(store: RunStore) -> LineageCurves | None:
     if not store.exists("config.json"):
         return None
-    return LineageCurves(store.uri.split("/")[-1], store.uri, read_config(store), store.records())
+    return LineageCurves(store.uri.split("/")[-1], store.uri, read_config(store), store.records(), store.cut_short())
 
 
 # Settings ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from idem_ray.dynamics import CRITERION, amplification, last_cycle, stopped
 from idem_ray.errors import UserError
 from idem_ray.looks import band_share, look, offsets
 from idem_ray.page import curve_points, embedded_json, page_html, response_data
-from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate, Sample
+from idem_ray.records import BASE_CYCLE, Estimate, Sample
 from idem_ray.store import RunStore
 from idem_ray.tables import (
     MEASURES,
@@ -137,7 +137,7 @@ def what_happened(lineages: Sequence[LineageCurves]) -> str:
     which it says nothing."""
     verdicts: dict[str, list[str]] = {"yes": [], "no": []}
     for lineage in lineages:
-        verdicts.setdefault(_verdict(lineage.records)[0], []).append(lineage.name)
+        verdicts.setdefault(_verdict(lineage)[0], []).append(lineage.name)
     amplified, read = verdicts.pop("yes"), len(verdicts.pop("no"))
     read += len(amplified)
     unread = [f"{verdict} for {list_text(names)}" for verdict, names in verdicts.items()]
@@ -148,9 +148,12 @@ def what_happened(lineages: Sequence[LineageCurves]) -> str:
     return "; ".join([told, *unread]) + "."
 
 
-def _verdict(records: Sequence[CycleRecord]) -> tuple[str, list[str]]:
-    """Whether the criterion calls a lineage amplified, and what that rests on."""
-    read = amplification(records)
+def _verdict(lineage: LineageCurves) -> tuple[str, list[str]]:
+    """Whether the criterion calls a lineage amplified, and what that rests on. One that was cut short and is not, yet,
+    might have been."""
+    read = amplification(lineage.records)
+    if lineage.cut_short and not (read and read.is_met):
+        return "cut short", []
     if read is None:
         return "too short to say", []
     if read.difference is None:
@@ -210,7 +213,7 @@ def _row(lineage: LineageCurves, settings: Sequence[str], link: str | None) -> d
             "note": f"cycle {cycle}" if note and cycle is not None else "",
         }
 
-    amplified, amplified_by = _verdict(lineage.records)
+    amplified, amplified_by = _verdict(lineage)
     n_warnings = sum(len(record.warnings) for record in lineage.records)
     return {
         "name": lineage.name,
@@ -227,7 +230,7 @@ def _row(lineage: LineageCurves, settings: Sequence[str], link: str | None) -> d
         "amplified": amplified,
         "amplified_by": amplified_by,
         "done": f"{sum(cycle != BASE_CYCLE for cycle in records)} of {lineage.config.n_cycles}",
-        "stopped": stopped(lineage.records),
+        "stopped": stopped(lineage.records) or lineage.cut_short,
         "n_warnings": count_text(n_warnings, "warning") if n_warnings else "",
     }
 

@@ -40,6 +40,7 @@ def lineage_html(
     samples: Sequence[Sample],
     manifest: Mapping[str, Any],
     trust: Trust | None = None,
+    cut_short: str | None = None,
 ) -> str:
     """One self-contained HTML page about one lineage.
 
@@ -48,6 +49,7 @@ def lineage_html(
         samples: the evaluation samples of all cycles (others are passed over).
         manifest: versions, seeds and whatever else the run noted about itself.
         trust: what is known of its judges.
+        cut_short: why a sweep ended it before its last cycle.
     """
     records = by_cycle(records)
     names = measure_names(records)
@@ -68,7 +70,7 @@ def lineage_html(
         data,
         name=config.name,
         trait=trait_name(config.trait),
-        what_was_run=what_was_run(config, records),
+        what_was_run=what_was_run(config, records, cut_short),
         what_happened=what_happened(records),
         reading=reading(records),
         warnings=[(cycle_label(record.cycle), warning) for record in records for warning in record.warnings],
@@ -85,9 +87,9 @@ def lineage_html(
     )
 
 
-def what_was_run(config: LineageConfig, records: Sequence[CycleRecord]) -> str:
+def what_was_run(config: LineageConfig, records: Sequence[CycleRecord], cut_short: str | None = None) -> str:
     """The lineage's main settings in one sentence, with the number of cycles that are finished where not all are, and
-    why it stopped if it did."""
+    why it stopped, or was cut short, if it did."""
     n_finished = sum(record.cycle != BASE_CYCLE for record in records)
     init = config.regime.init
     starts = {"base": "each trained from the base model's weights", "previous": "each trained on from the one before"}
@@ -104,7 +106,7 @@ def what_was_run(config: LineageConfig, records: Sequence[CycleRecord]) -> str:
     fork = config.forked_from
     if fork:
         start += f", forked from {fork.run.rstrip('/').split('/')[-1]} after cycle {fork.cycle}"
-    reason = stopped(records)
+    reason = stopped(records) or cut_short
     end = f", then stopped: {reason}" if reason else " finished so far"
     unfinished = f"; {n_finished} of {config.n_cycles} cycles{end}" if n_finished < config.n_cycles else ""
     return (

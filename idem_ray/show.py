@@ -52,7 +52,7 @@ def write_report(store: RunStore) -> None:
         raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to report.")
     samples = [sample for record in records for sample in store.read_samples(record.cycle, "evaluate")]
     manifest = store.read_json("manifest.json") or {}
-    page = lineage_html(read_config(store), records, samples, manifest, trust_of(store))
+    page = lineage_html(read_config(store), records, samples, manifest, trust_of(store), store.cut_short())
     store.write_bytes("report.html", page.encode())
 
 

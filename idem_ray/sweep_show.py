@@ -103,7 +103,7 @@ def read_swept(ledger: Ledger, objective: Objective | None) -> list[SweptLineage
             status, note = "cut short", cut
         if trial.failure and not done:
             status, note = "failed", trial.failure
-        curves = LineageCurves(trial.name, store.uri, trial.config, records)
+        curves = LineageCurves(trial.name, store.uri, trial.config, records, cut)
         value = objective.read(records) if objective else None
         swept.append(SweptLineage(curves, trial.values, status, note, value))
     return swept

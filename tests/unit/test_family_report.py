@@ -209,3 +209,15 @@ def test_a_warning_of_a_shared_cycle_is_told_once(tmp_path: Path) -> None:
     assert page.text.count("odd") == 1
     for told in ("Cycle 0, all lineages: odd", "Cycle 1, one: one", "Cycle 1, two: two"):
         assert told in page.text
+
+
+def test_what_was_cut_short_is_never_read_as_not_amplified(tmp_path: Path) -> None:
+    flat, steep = chain(40.0, 41.0, 41.0, 41.0, 41.0), chain(40.0, 50.0, 60.0, 70.0, 80.0)
+    stores = [write_run(tmp_path / name, records, n_cycles=9) for name, records in (("flat", flat), ("steep", steep))]
+    for store in stores:
+        store.cut_here(4, "gone")
+    write_run(tmp_path / "whole", flat, n_cycles=5)
+    told = what_happened(read_lineages([str(tmp_path)]))
+    assert told == "By the published criterion 1 of 2 lineages amplified (steep); cut short for flat."
+    stores[0].cut_here(5, None)
+    assert "1 of 3 lineages" in what_happened(read_lineages([str(tmp_path)])), "it went on"
