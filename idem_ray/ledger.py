@@ -1,6 +1,7 @@
 """The lineages of a sweep or family, written down as they are chosen: what a rerun of the command goes by."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from idem_ray.errors import UserError
 from idem_ray.objective import Objective
 from idem_ray.store import RunStore
 
-_SWEEP, _TRIALS = "sweep.json", "trials"
+_SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,20 @@ class Ledger:
     def write(self, trial: Trial) -> None:
         """Write a lineage down, or again."""
         entry = dataclasses.asdict(trial) | {"config": trial.config.model_dump(mode="json")}
-        self.store.write_json(f"{_TRIALS}/{trial.number:04d}.json", entry)
+        self.store.write_json(_name(trial.number), entry)
+
+    def write_all(self, trials: Sequence[Trial]) -> None:
+        """Write these down, from number 0 on, as all that there are."""
+        for trial in trials:
+            self.write(trial)
+        number = len(trials)
+        while self.store.exists(_name(number)):
+            self.store.delete(_name(number))
+            number += 1
 
     def trial(self, number: int) -> Trial | None:
         """A lineage that was written down, or None."""
-        known = self.store.read_json(f"{_TRIALS}/{number:04d}.json")
+        known = self.store.read_json(_name(number))
         return Trial(**known | {"config": parse_config(known["config"])}) if known else None
 
     def trials(self) -> list[Trial]:
@@ -71,3 +81,7 @@ class Ledger:
         while trial := self.trial(len(found)):
             found.append(trial)
         return found
+
+
+def _name(number: int) -> str:
+    return f"trials/{number:04d}.json"

@@ -70,7 +70,7 @@ class RunStore:
     def unlink(self, cycle: int) -> None:
         """Forget that a cycle is another run's."""
         if self.is_linked(cycle):
-            self._fs.delete_file(f"{self._root}/{_link(cycle)}")
+            self.delete(_link(cycle))
 
     def is_linked(self, cycle: int) -> bool:
         """Whether a cycle is another run's."""
@@ -131,7 +131,7 @@ class RunStore:
         if reason:
             self.write_json(_CUT_SHORT, {"cycle": cycle, "reason": reason})
         elif self.exists(_CUT_SHORT):
-            self._fs.delete_file(f"{self._root}/{_CUT_SHORT}")
+            self.delete(_CUT_SHORT)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RunStore, (self.uri,)
@@ -192,6 +192,10 @@ class RunStore:
     def exists(self, name: str) -> bool:
         return bool(self._fs.get_file_info(f"{self._root}/{name}").type != pafs.FileType.NotFound)
 
+    def delete(self, name: str) -> None:
+        """Delete a file."""
+        self._fs.delete_file(f"{self._root}/{name}")
+
     def check_writable(self, needed_bytes: int = 0) -> None:
         """Find out now, not after an hour, that nothing can be written.
 
@@ -200,7 +204,7 @@ class RunStore:
         """
         probe = f".write-test-{uuid.uuid4().hex[:8]}"
         self.write_bytes(probe, b"")
-        self._fs.delete_file(f"{self._root}/{probe}")
+        self.delete(probe)
         if self.is_local:
             free = shutil.disk_usage(self._root).free
             if free < needed_bytes:

@@ -101,8 +101,7 @@ def run_family(configs: Sequence[LineageConfig]) -> None:
     ledger = Ledger(configs[0].output)
     trials = [Trial(number, config.name, {}, config) for number, config in enumerate(configs)]
     works = _opened(trials)
-    for trial in trials:
-        ledger.write(trial)
+    ledger.write_all(trials)
     _run(ledger, _Search(list(configs), trials), works)
 
 

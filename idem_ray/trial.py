@@ -25,7 +25,7 @@ from idem_ray.work import Work
 class Crew:
     """All that the lineages of a sweep share, as it is sent to their processes.
 
-    Args:
+    Attributes:
         uri: the sweep's folder.
         folder: what relative paths in the settings start from.
         command: name of this run of the command.

@@ -1,0 +1,109 @@
+"""A sweep's lineages by name and number, their calibrated n_seed, and the locks between them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from idem_ray import shared
+from idem_ray.book import Book
+from idem_ray.calibrate import Calibration
+from idem_ray.config_file import SweepConfig, load_sweep
+from idem_ray.errors import UserError
+from idem_ray.ledger import Ledger
+from idem_ray.objective import Objective
+from idem_ray.plan import Plan, open_run
+from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate
+from idem_ray.shared import SharedWork
+from idem_ray.work import Work
+
+LINEAGE: dict[str, Any] = {"trait": "bliss", "n_cycles": 3, "n_seed": 4, "n_sampled": 8, "regime": {"type": "dpo"}}
+
+
+def sweep(tmp_path: Path, space: Any, **changes: Any) -> SweepConfig:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(LINEAGE | {"output": str(tmp_path), "sweep": {"space": space}} | changes))
+    return load_sweep(path)
+
+
+def measured(calibration: Calibration, n_seed: int, trait: float) -> None:
+    """A calibration run whose cycle 0 is committed."""
+    store = open_run(Plan.of(calibration.run_config(n_seed)))
+    measures = {name: Estimate(trait, trait - 1, trait + 1, 3) for name in ("trait", "coherence")}
+    for cycle in (BASE_CYCLE, 0):
+        checkpoint = Checkpoint(f"c{n_seed}", "elsewhere") if cycle == 0 else None
+        store.commit(CycleRecord("l", cycle, "seed", "base", None, None, checkpoint, 0, 0, 4, {}, measures, {}))
+
+
+def test_lineages_keep_their_numbers_and_names(tmp_path: Path) -> None:
+    config = sweep(tmp_path, {"regime.beta": {"uniform": [0.1, 1]}})
+    ledger = Ledger(config.uri)
+    ledger.open(config.hash, Objective())
+    book = Book(config, ledger)
+    one, like_it = book.place({"regime.beta": 0.123401}), book.place({"regime.beta": 0.123402})
+    assert one.name == "beta_0.1234"
+    assert like_it.name.startswith("beta_0.1234-") and like_it.number == 1
+    again = Book(config, ledger)
+    assert again.place({"regime.beta": 0.123402}) == like_it
+    assert again.place({"regime.beta": 0.5}).number == 2
+    assert [trial.number for trial in ledger.trials()] == [0, 1, 2]
+    assert ledger.objective == Objective()
+    with pytest.raises(UserError, match="holds a sweep of other settings"):
+        ledger.open("other", Objective())
+
+
+def test_a_calibrated_lineage_shares_the_cycle_0_that_was_measured(tmp_path: Path) -> None:
+    config = sweep(tmp_path, {"n_sampled": {"grid": [4, 8]}}, n_seed="calibrated(40)", n_original=2)
+    values = {"n_sampled": 4}
+    book = Book(config, Ledger(config.uri))
+    assert not book.is_known(values)
+    with pytest.raises(UserError, match="cannot stand beside a search over what changes cycle 0"):
+        book.place(values)
+    calibration = Calibration(config.lineage({"n_sampled": 8}), str(tmp_path))
+    for n_seed in range(2, calibration.largest + 1, 2):
+        measured(calibration, n_seed, 3.0 * n_seed)
+    assert calibration.known_n_seed(40) == 14
+    trial = book.place(values)
+    assert (trial.config.n_seed, trial.config.n_original, trial.name) == (14, 2, "n_sampled_4")
+    plan = Plan.of(trial.config)
+    for cycle in (BASE_CYCLE, 0):
+        maker = SharedWork(config.uri).maker(plan.history(cycle), cycle)
+        assert maker == calibration.run_config(14).run_uri
+    work = Work.of(trial.config)
+    work.store.link(0, calibration.run_config(14).run_uri)
+    record = work.store.record(0)
+    assert record and record.checkpoint and record.checkpoint.id == "c14"
+    with pytest.raises(UserError, match="No n_seed up to .* brings trait 'bliss' to 500 in cycle 0"):
+        calibration.known_n_seed(500)
+
+
+def test_lineages_that_begin_alike_share_one_calibration(tmp_path: Path) -> None:
+    config = sweep(tmp_path, {"n_sampled": {"grid": [4, 8]}, "training.learning_rate": {"grid": [1e-4, 1e-3]}})
+    one, other, faster = (
+        Calibration(config.lineage(values), "/x").run_config(6)
+        for values in (
+            {"n_sampled": 4, "training.learning_rate": 1e-4},
+            {"n_sampled": 8, "training.learning_rate": 1e-4},
+            {"n_sampled": 8, "training.learning_rate": 1e-3},
+        )
+    )
+    assert one == other
+    assert one.run_uri != faster.run_uri
+
+
+def test_a_dead_holders_lock_is_anothers_after_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    keeper = shared._LockKeeper()
+    assert keeper.take("k", "a") and not keeper.take("k", "b") and keeper.take("other", "b")
+    clock[0] = 20.0
+    assert keeper.take("k", "a"), "renewed"
+    clock[0] = 40.0
+    assert not keeper.take("k", "b")
+    clock[0] = 51.0
+    assert keeper.take("k", "b"), "a has not been heard of for over 30 s"
+    keeper.give_back("k", "a")  # too late: it is no longer a's to give
+    assert not keeper.take("k", "c")
+    keeper.give_back("k", "b")
+    assert keeper.take("k", "c")
