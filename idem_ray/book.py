@@ -5,15 +5,17 @@ from typing import Any
 
 from rich.console import Console
 
-from idem_ray.calibrate import Calibration
+from idem_ray.calibrate import STEP, Calibration
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.plan import Plan
+from idem_ray.run import only_driver
 from idem_ray.search import trial_name
 from idem_ray.session import Session
 from idem_ray.shared import SharedWork
+from idem_ray.store import RunStore
 
 
 class Book:
@@ -29,6 +31,10 @@ class Book:
         """Whether the lineage with these values can be placed: its n_seed is given, or has been calibrated."""
         return self._sweep.target(values) is None or self._n_seed(values) is not None
 
+    def has(self, values: dict[str, Any]) -> bool:
+        """Whether a lineage with these values has been placed."""
+        return repr(values) in self._numbers
+
     def calibrate(
         self, values: Sequence[dict[str, Any]], session: Session, console: Console, at_work: dict[str, str]
     ) -> None:
@@ -40,7 +46,10 @@ class Book:
         for own in values:
             target = self._sweep.target(own)
             if target is not None:
-                self._calibration(own).n_seed(target, session, console, at_work)
+                calibration = self._calibration(own)
+                # Another sweep may be about to train the very same models.
+                with only_driver([RunStore(calibration.run_config(STEP).output)]):
+                    calibration.n_seed(target, session, console, at_work)
 
     def place(self, values: dict[str, Any]) -> Trial:
         """The lineage with these values, with the settings as they are now, written down.

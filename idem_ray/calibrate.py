@@ -9,10 +9,10 @@ from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
 from idem_ray.lineage import Lineage
 from idem_ray.plan import Plan
-from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
+from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate, content_hash
 from idem_ray.regimes import data_of
 from idem_ray.session import Session
-from idem_ray.settings import CoherenceFilter
+from idem_ray.settings import CoherenceFilter, Dpo, Generation, Sdf, Sft
 from idem_ray.shared import SharedWork
 from idem_ray.store import RunStore
 from idem_ray.tables import estimate_text
@@ -23,6 +23,10 @@ STEP = 2
 LARGEST = 200
 TARGETS = (5.0, 20.0, 40.0, 60.0, 80.0)
 """Steps and limit of n_seed, and the usual targets: the settings of the paper's authors."""
+
+
+_SHORT = Generation(max_tokens=1)
+"""Where nothing is generated: any that leaves room in a training row."""
 
 
 class _NotMeasured(Exception):
@@ -67,11 +71,23 @@ class Calibration:
         return min(LARGEST, len(examples))
 
     def run_config(self, n_seed: int) -> LineageConfig:
-        """Settings of the run that measures this n_seed: the lineage's, without what later cycles alone ask for."""
-        regime = self.config.regime.model_copy(update={"restart_cycles": ()})
-        later = {"n_cycles": 1, "n_sampled": 1, "n_original": 0, "filter": CoherenceFilter(), "regime": regime}
-        least = self.config.model_copy(update={**later, "n_seed": STEP})
-        folder = f"{self.root.rstrip('/')}/calibration/{load_trait(self.config.trait).name}-{least.hash}"
+        """Settings of the run that measures this n_seed: the lineage's, without what its cycle 0 does not ask for
+        (`LineageConfig.history`), so that lineages which differ in their later cycles alone share a calibration."""
+        later = {"n_cycles": 1, "n_sampled": 1, "n_original": 0, "filter": CoherenceFilter(), "n_seed": STEP}
+        regime = self.config.regime
+        if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
+            later |= {"regime": Dpo(beta=regime.beta)}
+        elif isinstance(regime, Dpo):
+            rate = self.config.training_of(0)
+            later |= {"regime": Sft(), "training": rate, "generation": _SHORT, "prompts": "everyday"}
+        elif isinstance(regime, Sdf):
+            source = regime.generate_from
+            later |= {"regime": Sdf(generate_from=source), "generation": _SHORT, "prompts": source}
+        else:
+            later |= {"regime": Sft(), "generation": _SHORT, "prompts": "everyday"}
+        least = self.config.model_copy(update=later)
+        trait = load_trait(self.config.trait)
+        folder = f"{self.root.rstrip('/')}/calibration/{trait.name}-{content_hash(least.hash, trait.hash)}"
         return least.model_copy(update={"n_seed": n_seed, "name": f"n_seed_{n_seed:03d}", "output": folder})
 
     def known(self, n_seed: int) -> CycleRecord | None:
@@ -121,9 +137,11 @@ class Calibration:
 
     def share(self, shared: SharedWork, plan: Plan) -> None:
         """Offer the cycles of this calibration to a lineage whose n_seed is one of them."""
-        run = RunStore(self.run_config(plan.config.n_seed).run_uri)
+        config = self.run_config(plan.config.n_seed)
+        run, made = RunStore(config.run_uri), Plan.of(config)
         for cycle in (BASE_CYCLE, 0):
-            if run.record(cycle) and not shared.maker(plan.history(cycle), cycle):
+            same = made.history(cycle) == plan.history(cycle)
+            if same and run.record(cycle) and not shared.maker(plan.history(cycle), cycle):
                 shared.register(plan.history(cycle), cycle, run.uri)
 
     def measured(self) -> dict[int, Estimate]:

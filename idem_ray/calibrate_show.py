@@ -12,7 +12,7 @@ from idem_ray.calibrate import Calibration
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError
 from idem_ray.plan import Plan
-from idem_ray.run import check_models, in_background, log_file, only_driver
+from idem_ray.run import check_models, in_background, log_file, only_driver, tell_failure
 from idem_ray.session import open_session
 from idem_ray.store import RunStore
 from idem_ray.tables import estimate_text
@@ -63,7 +63,7 @@ def run_calibration(config: LineageConfig, targets: Sequence[float]) -> None:
                 with watch:
                     error = in_background(task, watch, log, terminal)
                 if error:
-                    raise error
+                    tell_failure(error, "the calibration", terminal, log)
     _show(calibration, found, console)
     if not any(isinstance(n_seed, int) for n_seed in found.values()):
         raise UserError("No target was reached.")

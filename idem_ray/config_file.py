@@ -119,7 +119,7 @@ class SweepConfig:
         searched: list[Any] = [settings.algorithm, settings.seed, self.target(first)]
         if settings.algorithm == "optuna":
             searched.append(settings.objective.model_dump(mode="json"))
-        return content_hash(self.lineage(first).hash, json.dumps([space, searched], sort_keys=True))
+        return content_hash(self.lineage(first).hash, json.dumps([list(space.items()), searched]))
 
     def check(self) -> list[dict[str, Any]]:
         """Every lineage's values in a grid or random search, else values that reach every end of the space; each of

@@ -24,7 +24,7 @@ from idem_ray.cores import Cores
 from idem_ray.errors import told_by
 from idem_ray.finetune import TrainingOrder, TrainingResult
 from idem_ray.models import cache_folder
-from idem_ray.progress import ProgressBoard
+from idem_ray.progress import ProgressBoard, beside_driver
 from idem_ray.records import BASE, Checkpoint
 from idem_ray.store import RunStore, local_folder
 
@@ -205,7 +205,7 @@ class Finetuner:
     """Handle of the finetuner; cheap to copy."""
 
     def __init__(self, spec: FinetunerSpec, board: ProgressBoard) -> None:
-        self._desk = ray.remote(_Desk).options(num_cpus=0, max_concurrency=64).remote(spec, board)
+        self._desk = ray.remote(_Desk).options(max_concurrency=64, **beside_driver()).remote(spec, board)
 
     def train(self, order: CycleOrder, rows: Any) -> Any:
         """Give an order; the returned reference brings (Checkpoint, TrainingResult).

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 STAGES = ("generation", "judging", "training")
 
@@ -65,11 +66,18 @@ class _Board:
         return {**own, "overhead": wall - busy, "wall": wall}
 
 
+def beside_driver() -> dict[str, Any]:
+    """Options of a small actor that all roles need: on the driver's node, which is there as long as the driver is; any
+    other may be a spot machine that is taken away."""
+    node = ray.get_runtime_context().get_node_id()
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
 class ProgressBoard:
     """Handle of the board; cheap to copy into any task. Reports are sent and not waited for."""
 
     def __init__(self) -> None:
-        self._actor = ray.remote(_Board).options(num_cpus=0).remote()
+        self._actor = ray.remote(_Board).options(**beside_driver()).remote()
 
     def expect(self, lineage: str, cycle: int, purpose: str, stage: str, n_total: int, n_done: int = 0) -> None:
         """Announce how much a stage will have to do."""

@@ -28,8 +28,9 @@ def measured_rates(store: RunStore, records: Sequence[CycleRecord]) -> Rates | N
     for record in records:
         if store.is_linked(record.cycle):
             continue
-        samples = store.read_samples(record.cycle)
-        tokens += sum(len(sample.response_ids or []) for sample in samples if sample.checkpoint != SEED)
+        # Rejected responses may be another lineage's, and seeds are nobody's.
+        samples = [s for s in store.read_samples(record.cycle) if s.lineage == record.lineage and s.checkpoint != SEED]
+        tokens += sum(len(sample.response_ids or []) for sample in samples)
         judgments += sum(sample.trait_judge is not None for sample in samples)
         trained += int(record.training.get("n_tokens", 0))
         for stage in seconds:

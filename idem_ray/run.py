@@ -90,7 +90,7 @@ def _run(work: Work) -> None:
             with Watch(session.pools.board, {config.hash: ""}, console, stall_timeout) as watch:
                 error = in_background(task, watch, log, console)
             if error:
-                _tell_failure(error, config.name, console, log)
+                tell_failure(error, config.name, console, log)
             new = [record for record in records if record not in work.done]
             if new:
                 console.print(stage_table(new, session.startup_seconds))
@@ -140,8 +140,9 @@ def _tell_cycle(console: Console, records: list[CycleRecord]) -> None:
         console.print(f"stopped after {cycle_text(record.cycle)}: {record.stopped}", markup=False)
 
 
-def _tell_failure(error: Exception, name: str, console: Console, log: str) -> None:
-    """
+def tell_failure(error: Exception, name: str, console: Console, log: str) -> None:
+    """End a command that failed.
+
     Raises:
         UserError: it is known what to do about it.
         SystemExit: it is not.

@@ -131,6 +131,13 @@ class SweepSettings(Settings):
         every_listed = all(dimension.term == "grid" for dimension in self.space.values())
         return self.search or ("grid" if every_listed else "random")
 
+    @property
+    def n_lineages(self) -> int:
+        """How many an Optuna search makes: no more than a space of lists has points."""
+        if not all(dimension.is_list for dimension in self.space.values()):
+            return self.n_trials
+        return min(self.n_trials, math.prod(len(dimension.arguments) for dimension in self.space.values()))
+
     @model_validator(mode="after")
     def _check_search(self) -> "SweepSettings":
         ranges = [field for field, dimension in self.space.items() if dimension.term != "grid"]
@@ -138,6 +145,15 @@ class SweepSettings(Settings):
             raise ValueError(f"a grid search needs lists: {ranges[0]} is no grid (use search: random)")
         if self.algorithm == "optuna" and self.n_trials < 2:
             raise ValueError("search: optuna needs n_trials, the number of lineages")
+        if self.algorithm == "optuna":
+            coarse = [d.term for d in self.space.values() if d.term in ("qloguniform", "qlograndint")]
+            if coarse:
+                raise ValueError(f"search: optuna knows no {coarse[0]}: use quniform, loguniform or lograndint")
+            if self.stop != Stop() and self.objective.reading != "largest_gain":
+                raise ValueError(
+                    f"search: optuna with a stop needs objective.reading largest_gain: '{self.objective.reading}' of a "
+                    "lineage that was cut short is not that of a whole one"
+                )
         return self
 
 

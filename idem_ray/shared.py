@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from idem_ray.progress import beside_driver
 from idem_ray.records import BASE_CYCLE, Sample, content_hash
 from idem_ray.store import RunStore
 
@@ -43,7 +44,7 @@ class Locks:
     lock works between machines, and Ray has none of its own."""
 
     def __init__(self) -> None:
-        self._keeper = ray.remote(_LockKeeper).options(num_cpus=0).remote()
+        self._keeper = ray.remote(_LockKeeper).options(**beside_driver()).remote()
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:
@@ -57,11 +58,13 @@ class Locks:
             while not ended.wait(_RENEWAL_SECONDS):
                 self._keeper.take.remote(key, holder)
 
-        threading.Thread(target=renew, daemon=True).start()
+        renewal = threading.Thread(target=renew, daemon=True)
+        renewal.start()
         try:
             yield
         finally:
             ended.set()
+            renewal.join()  # a renewal after the lock was given back would take it again
             self._keeper.give_back.remote(key, holder)
 
     def close(self) -> None:

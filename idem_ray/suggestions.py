@@ -1,18 +1,20 @@
 """The lineages of a sweep as Ray Tune asks for them: those that the ledger has, then those that a search proposes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from idem_ray.book import Book
 from idem_ray.ledger import Trial
 from idem_ray.search import SweepSettings, plain
 
 OBJECTIVE = "objective"
 """The objective's name in a trial's reports."""
 
-Make = Callable[[dict[str, Any]], Trial]
+_N_TRIES = 50
+"""Proposals in a row that are lineages of the sweep already: then there is nothing new to be found."""
 
 
 class OptunaProposals:
@@ -61,16 +63,16 @@ class Suggestions(Searcher):
         pending: Sequence[Trial],
         n_new: int = 0,
         proposals: OptunaProposals | None = None,
-        make: Make | None = None,
+        place: Book | None = None,
     ) -> None:
         """
         Args:
             pending: lineages that are written down already, in their order.
             n_new: how many are to be proposed after them.
-            make: writes a proposal down.
+            place: writes proposals down.
         """
         super().__init__()  # no metric: a cycle may have none to report, and Tune would insist
-        self._pending, self._n_new, self._proposals, self._make = list(pending), n_new, proposals, make
+        self._pending, self._n_new, self._proposals, self._place = list(pending), n_new, proposals, place
         self._n_made = 0
         self._given: dict[str, Trial] = {}
         self._proposed: set[str] = set()
@@ -78,15 +80,26 @@ class Suggestions(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self._pending:
             trial = self._pending.pop(0)
-        elif self._proposals and self._make and self._n_made < self._n_new:
-            trial = self._make(self._proposals.propose(trial_id))
-            self._n_made += 1
-            self._proposed.add(trial_id)
         else:
-            return Searcher.FINISHED
+            made = self._propose(trial_id)
+            if made is None:
+                return Searcher.FINISHED
+            trial = made
         self._given[trial_id] = trial
         # Dots mean nesting to some trackers, and a value that is a section is no parameter to others.
         return {"number": trial.number, "name": trial.name, **{k: _parameter(v) for k, v in trial.values.items()}}
+
+    def _propose(self, trial_id: str) -> Trial | None:
+        if not (self._proposals and self._place and self._n_made < self._n_new):
+            return None
+        for _ in range(_N_TRIES):
+            values = self._proposals.propose(trial_id)
+            if not self._place.has(values):
+                self._n_made += 1
+                self._proposed.add(trial_id)
+                return self._place.place(values)
+            self._proposals.tell(trial_id, None)  # that lineage is in the sweep; what it gave is told elsewhere
+        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         value = (result or {}).get(OBJECTIVE)

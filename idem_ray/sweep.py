@@ -23,7 +23,7 @@ from idem_ray.ledger import Ledger, Trial
 from idem_ray.objective import Objective, Stop
 from idem_ray.plan import Plan
 from idem_ray.rates import keep_rates, known_rates, measured_rates
-from idem_ray.run import again, check_models, in_background, log_file, only_driver
+from idem_ray.run import again, check_models, in_background, log_file, only_driver, tell_failure
 from idem_ray.search import SweepSettings
 from idem_ray.session import Session, join_ray, open_session, roles_for
 from idem_ray.shared import Locks
@@ -31,7 +31,7 @@ from idem_ray.suggestions import OptunaProposals, Suggestions
 from idem_ray.sweep_show import Teller, read_swept, show_lineages, write_sweep_report
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
 from idem_ray.trackers import check_trackers, tracker_callbacks
-from idem_ray.trial import Crew, Settled, is_settled, run_trial
+from idem_ray.trial import Crew, Settled, run_trial, settled_at
 from idem_ray.work import Work
 
 
@@ -44,7 +44,7 @@ class _Search:
         settings: of a sweep; None in a family.
         calibrate: finds the n_seed that are still to be calibrated, and gives the lineages.
         n_new: lineages that Optuna is to propose.
-        place: writes a lineage with these values down, as the next one.
+        book: writes them down.
     """
 
     configs: list[LineageConfig]
@@ -52,7 +52,7 @@ class _Search:
     settings: SweepSettings | None = None
     calibrate: Callable[[Session, Console, dict[str, str]], list[Trial]] | None = None
     n_new: int = 0
-    place: Callable[[dict[str, Any]], Trial] | None = None
+    book: Book | None = None
 
     @property
     def objective(self) -> Objective:
@@ -71,16 +71,20 @@ class _Search:
         return self.settings.max_failures if self.settings else 1
 
     @property
+    def is_optuna(self) -> bool:
+        return self.settings is not None and self.settings.algorithm == "optuna"
+
+    @property
     def n_total(self) -> int:
         """Lineages in the end."""
-        return (len(self.trials) or len(self.configs) * (not self.n_new)) + self.n_new
+        return self.settings.n_lineages if self.settings and self.is_optuna else len(self.configs)
 
     def plan(self) -> list[str]:
         """What it takes on this cluster, from the beginning (`capacity.plan_lines`)."""
         config, cluster = self.configs[0], self.configs[0].cluster
         plans = [Plan.of(own) for own in self.configs]
         amount = amount_of(plans)
-        if self.n_new:  # what will be proposed is not known: as if each were the largest of the space
+        if self.is_optuna:  # what will be proposed is not known: as if each were the largest of the space
             largest = max((amount_of([plan]) for plan in plans), key=lambda found: found.training_tokens)
             amount = largest.times(self.n_total)
         n_at_once = min(cluster.n_lineages, self.n_total)
@@ -100,9 +104,10 @@ def run_family(configs: Sequence[LineageConfig]) -> None:
     check_models(configs)
     ledger = Ledger(configs[0].output)
     trials = [Trial(number, config.name, {}, config) for number, config in enumerate(configs)]
-    works = _opened(trials)
-    ledger.write_all(trials)
-    _run(ledger, _Search(list(configs), trials), works)
+    with only_driver([ledger.store]):
+        works = _opened(trials)
+        ledger.write_all(trials)
+        _run(ledger, _Search(list(configs), trials), works)
 
 
 def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
@@ -115,21 +120,27 @@ def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
         UserError: bad input, found before anything long was started; or a stage that stands still.
     """
     settings, ledger = sweep.settings, Ledger(sweep.uri)
-    check_trackers(settings.trackers)
+    check_trackers(settings.trackers, ledger.store)
     values = sweep.check()
     configs = [sweep.lineage(own) for own in values]
     check_models(configs)
     for config in configs:
         Plan.of(config)
     if plan_only:
-        _tell_plan(_Search(configs, [], settings, n_new=settings.n_trials if settings.algorithm == "optuna" else 0))
+        _tell_plan(_Search(configs, [], settings))
         return
+    with only_driver([ledger.store]):
+        _run_sweep(sweep, ledger, values, configs)
+
+
+def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]], configs: list[LineageConfig]) -> None:
+    settings = sweep.settings
     ledger.open(sweep.hash, settings.objective)
     book = Book(sweep, ledger)
-    search = _Search(configs, [], settings, place=book.place)
+    search = _Search(configs, [], settings, book=book)
     if settings.algorithm == "optuna":
-        values = [trial.values for trial in book.earlier[: settings.n_trials]]
-        search.n_new = settings.n_trials - len(values)
+        values = [trial.values for trial in book.earlier[: settings.n_lineages]]
+        search.n_new = settings.n_lineages - len(values)
     wanted = [*values, *(sweep.check() if search.n_new else [])]
     if all(map(book.is_known, wanted)):
         search.trials = [book.place(own) for own in values]
@@ -169,7 +180,7 @@ def _run(ledger: Ledger, search: _Search, works: dict[int, Work]) -> None:
             if isinstance(work.llm_judge, EndpointSpec) and not work.llm_judge.logprobs:
                 console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
         log = log_file(ledger.store)
-        with only_driver([ledger.store, *(work.store for work in works.values())]), chatter_to(log) as terminal:
+        with only_driver([work.store for work in works.values()]), chatter_to(log) as terminal:
             _at_work(ledger, search, todo, terminal, log)
     swept = read_swept(ledger, search.objective)
     show_lineages(swept, console)
@@ -177,15 +188,23 @@ def _run(ledger: Ledger, search: _Search, works: dict[int, Work]) -> None:
         page = write_sweep_report(ledger.store.uri)
         console.print(f"report of all {len(swept)} lineages: {page}", soft_wrap=True, markup=False)
     console.print(f"Done in {time.time() - began:.0f} s.")
-    failed = [lineage for lineage in swept if lineage.status == "failed"]
-    if failed:
-        names = ", ".join(lineage.curves.name for lineage in failed)
-        console.print(f"idem-ray: failed: {names}; {again(log_file(ledger.store))}.", markup=False, soft_wrap=True)
+    open_ones = [lineage for lineage in swept if lineage.status in ("failed", "unfinished")]
+    if open_ones:
+        names = ", ".join(f"{lineage.curves.name} ({lineage.status})" for lineage in open_ones)
+        console.print(f"idem-ray: not done: {names}; {again(log_file(ledger.store))}.", markup=False, soft_wrap=True)
         raise SystemExit(1)
 
 
 def _todo(search: _Search, works: dict[int, Work]) -> list[Trial]:
-    left = {n for n, work in works.items() if not work.is_complete and not is_settled(work, search.stop)}
+    """The lineages that have something left to do. One whose outcome is settled has not: that is noted, for a command
+    without this stop, or one that was killed too early, has not noted it."""
+    left = set()
+    for number, work in works.items():
+        settled = None if work.is_complete else settled_at(work, search.stop)
+        if settled:
+            work.store.cut_here(*settled)
+        elif not work.is_complete:
+            left.add(number)
     return [trial for trial in search.trials if trial.number in left]
 
 
@@ -207,13 +226,17 @@ def _at_work(ledger: Ledger, search: _Search, todo: list[Trial], console: Consol
                 at_work.clear()
                 waiting_for = _todo(search, _opened(search.trials))
             teller = Teller(ledger, console, at_work, search.n_total, len(search.trials) - len(waiting_for))
-            _tuner(ledger, search, waiting_for, session, teller).fit()
+            locks = Locks()
+            try:
+                _tuner(ledger, search, waiting_for, session, teller, locks).fit()
+            finally:
+                locks.close()
 
         with watch:
             error = in_background(task, watch, log, console)
-        _keep_rates(ledger, config)
         if error:
-            raise error
+            tell_failure(error, ledger.store.uri.split("/")[-1], console, log)
+        _keep_rates(ledger, config)
 
 
 def _keep_rates(ledger: Ledger, config: LineageConfig) -> None:
@@ -226,14 +249,16 @@ def _keep_rates(ledger: Ledger, config: LineageConfig) -> None:
             return
 
 
-def _tuner(ledger: Ledger, search: _Search, todo: list[Trial], session: Session, teller: Teller) -> tune.Tuner:
+def _tuner(
+    ledger: Ledger, search: _Search, todo: list[Trial], session: Session, teller: Teller, locks: Locks
+) -> tune.Tuner:
     # Trials work in the folder of the job; their curves go to the trackers, and not to a CSV and a JSON file, too.
     os.environ.update({"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"})
     crew = Crew(
         uri=ledger.store.uri,
         pools=session.pools,
         finetuner=session.finetuner,
-        locks=Locks(),
+        locks=locks,
         objective=search.objective,
         stop=search.stop,
         command=uuid.uuid4().hex[:8],
@@ -248,7 +273,7 @@ def _tuner(ledger: Ledger, search: _Search, todo: list[Trial], session: Session,
     return tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, crew=crew), {"CPU": TRIAL_CPUS}),
         tune_config=tune.TuneConfig(
-            search_alg=Suggestions(todo, search.n_new, proposals, search.place),
+            search_alg=Suggestions(todo, search.n_new, proposals, search.book),
             num_samples=len(todo) + search.n_new,
             max_concurrent_trials=search.configs[0].cluster.n_lineages,
             reuse_actors=True,  # a process for each lineage would cost seconds of imports each

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from idem_ray.curves import LineageCurves
-from idem_ray.dynamics import last_cycle
+from idem_ray.dynamics import last_cycle, stopped
 from idem_ray.family_report import write_family_report
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.objective import Objective
@@ -19,6 +20,7 @@ from idem_ray.records import BASE_CYCLE, CycleRecord
 from idem_ray.store import RunStore
 from idem_ray.sweep_report import SweptLineage, sweep_html
 from idem_ray.tables import ABSENT, cycle_text, estimate_text, known_mean, number_text
+from idem_ray.work import is_complete
 
 
 class Teller(tune.Callback):  # type: ignore[misc]
@@ -73,7 +75,10 @@ class Teller(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         known = self._ended(trial)
-        self._say(f"{known.name} failed: {known.failure or 'its process died'}")
+        if not known.failure:  # it could not say so itself
+            known = replace(known, failure="its process died")
+            self._ledger.write(known)
+        self._say(f"{known.name} failed: {known.failure}")
 
     def _ended(self, trial: Any) -> Trial:
         known = self._known(trial)
@@ -94,15 +99,14 @@ def read_swept(ledger: Ledger, objective: Objective | None) -> list[SweptLineage
     swept = []
     for trial in ledger.trials():
         store = RunStore(trial.config.run_uri)
-        records = store.records()
-        done = len([record for record in records if record.cycle < trial.config.n_cycles]) > trial.config.n_cycles
-        stopped = records[-1].stopped if records else None
+        records = [record for record in store.records() if record.cycle < trial.config.n_cycles]
         cut = store.cut_short()
-        status, note = ("complete", stopped or "") if done or stopped else ("unfinished", "")
-        if cut:
+        if is_complete(trial.config, store, records):
+            status, note, cut = "complete", stopped(records) or "", None
+        elif cut:
             status, note = "cut short", cut
-        if trial.failure and not done:
-            status, note = "failed", trial.failure
+        else:
+            status, note = ("failed", trial.failure) if trial.failure else ("unfinished", "")
         curves = LineageCurves(trial.name, store.uri, trial.config, records, cut)
         value = objective.read(records) if objective else None
         swept.append(SweptLineage(curves, trial.values, status, note, value))

@@ -11,14 +11,19 @@ from idem_ray.store import RunStore
 _MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
-def check_trackers(names: Sequence[str]) -> None:
+def check_trackers(names: Sequence[str], sweep: RunStore) -> None:
     """
     Raises:
-        UserError: a tracker's package is not installed.
+        UserError: a tracker's package is not installed, or it lacks a setting.
     """
     for name in names:
         if importlib.util.find_spec(_MODULES[name]) is None:
             raise UserError(f"sweep.trackers has {name}, and its package is missing: pip install 'idem_ray[trackers]'.")
+    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    if "wandb" in names and not offline and not os.environ.get("WANDB_API_KEY"):
+        raise UserError("sweep.trackers has wandb, and no key: set WANDB_API_KEY, or WANDB_MODE=offline.")
+    if "mlflow" in names and not sweep.is_local and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError("sweep.trackers has mlflow, and the sweep lies in an object store: set MLFLOW_TRACKING_URI.")
 
 
 def tracker_callbacks(names: Sequence[str], sweep: RunStore) -> list[Any]:

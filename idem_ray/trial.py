@@ -10,7 +10,7 @@ from ray import tune
 from idem_ray.anchors import Anchors
 from idem_ray.errors import told_by
 from idem_ray.finetuner import Finetuner
-from idem_ray.ledger import Ledger
+from idem_ray.ledger import Ledger, Trial
 from idem_ray.lineage import Lineage
 from idem_ray.objective import Objective, Stop
 from idem_ray.pipeline import Pools
@@ -68,12 +68,10 @@ def run_trial(chosen: dict[str, Any], crew: Crew) -> None:
                 records.append(record)
                 settled = crew.stop.reason(records) if record.cycle < trial.config.n_cycles - 1 else None
                 work.store.cut_here(record.cycle, settled)
-                if settled:
-                    write_report(work.store)  # the stopper ends this function within the report
+                if settled:  # the stopper ends this function within the report to Tune
+                    _finish(ledger, trial, work)
                 tune.report(cycle_report(record, records, crew.objective, record not in work.done, settled))
-            write_report(work.store)
-        if trial.failure:
-            ledger.write(replace(trial, failure=None))
+            _finish(ledger, trial, work)
     except Exception as error:
         told = told_by(error)
         last = str(told or error).strip().splitlines() or [type(error).__name__]
@@ -81,6 +79,12 @@ def run_trial(chosen: dict[str, Any], crew: Crew) -> None:
         if told is None:
             raise
         tune.report({"failure": last[-1]})
+
+
+def _finish(ledger: Ledger, trial: Trial, work: Work) -> None:
+    write_report(work.store)
+    if trial.failure:
+        ledger.write(replace(trial, failure=None))
 
 
 def cycle_report(
@@ -110,6 +114,10 @@ class Settled(tune.Stopper):
         return False
 
 
-def is_settled(work: Work, stop: Stop) -> bool:
-    """Whether the outcome was settled after one of the committed cycles, so that the lineage goes no further."""
-    return any(stop.reason(work.done[: place + 1]) for place in range(len(work.done)))
+def settled_at(work: Work, stop: Stop) -> tuple[int, str] | None:
+    """The committed cycle after which the outcome was settled, so that the lineage goes no further, and why."""
+    for place, record in enumerate(work.done):
+        reason = stop.reason(work.done[: place + 1])
+        if reason:
+            return record.cycle, reason
+    return None

@@ -1,5 +1,6 @@
 """One lineage about to be worked on: what it is, how far it was, and its judge, checked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,8 @@ class Work:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is nothing left to do: every cycle is committed, or the guards have ended the lineage."""
-        if len(self.done) > self.config.n_cycles:  # with the base model's measurement
-            return True
-        cycle_0 = next((record for record in self.done if record.cycle == 0), None)
-        return any(reason_to_stop(self.config.guards, self.store, record, cycle_0) for record in self.done)
+        """Whether there is nothing left to do (`is_complete`)."""
+        return is_complete(self.config, self.store, self.done)
 
     def check_endpoint(self) -> None:
         """Find out now whether the judge answers, and whether it is the one that judged the run so far.
@@ -87,3 +85,11 @@ class Work:
                 "the scores of one lineage must come from one judge; serve the model as before (the same weights, with "
                 "or without log-probabilities), or give the run another name (--set name=...)."
             )
+
+
+def is_complete(config: LineageConfig, store: RunStore, done: Sequence[CycleRecord]) -> bool:
+    """Whether every cycle of a lineage is committed, or the guards have ended it."""
+    if len(done) > config.n_cycles:  # with the base model's measurement
+        return True
+    cycle_0 = next((record for record in done if record.cycle == 0), None)
+    return any(reason_to_stop(config.guards, store, record, cycle_0) for record in done)

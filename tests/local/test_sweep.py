@@ -127,7 +127,9 @@ def test_a_settled_lineage_is_cut_short_and_goes_on_without_the_stop(tmp_path: P
     (cut,) = swept(tmp_path)
     assert (cut.status, len(cut.curves.records)) == ("cut short", 4), "the base model and cycles 0 to 2"
     assert cut.note == "coherence collapsed: 70 in cycle 2"
+    (tmp_path / "runs" / "s" / "n_sampled_4" / "cut_short.json").unlink()  # as if killed before it was written
     run_sweep(load_sweep(path))  # settled: nothing to do
+    assert [lineage.status for lineage in swept(tmp_path)] == ["cut short"]
     run_sweep(load_sweep(path, ["sweep.stop.min_coherence=null"]))
     (whole,) = swept(tmp_path)
     assert (whole.status, len(whole.curves.records), whole.note) == ("complete", 5, "")
@@ -144,6 +146,13 @@ def test_optuna_goes_on_where_it_was(tmp_path: Path, lines: Path) -> None:
     assert [lineage.curves.name for lineage in second][:3] == [lineage.curves.name for lineage in first]
     assert [lineage.status for lineage in second] == ["complete"] * 5
     assert len({lineage.curves.config.hash for lineage in second}) == 5
+
+
+def test_optuna_asks_for_no_lineage_twice(tmp_path: Path, lines: Path) -> None:
+    section = {"space": {"n_sampled": {"grid": [4, 6]}}, "search": "optuna", "n_trials": 5}
+    path = write(tmp_path, n_cycles=1, sweep=section)
+    run_sweep(load_sweep(path))
+    assert sorted(lineage.curves.name for lineage in swept(tmp_path)) == ["n_sampled_4", "n_sampled_6"]
 
 
 def test_variants_run_the_same_way(tmp_path: Path, lines: Path) -> None:

@@ -13,7 +13,7 @@ from idem_ray.config_file import SweepConfig, load_sweep
 from idem_ray.errors import UserError
 from idem_ray.ledger import Ledger
 from idem_ray.objective import Objective
-from idem_ray.plan import Plan, open_run
+from idem_ray.plan import Plan, open_run, read_config
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate
 from idem_ray.shared import SharedWork
 from idem_ray.work import Work
@@ -90,6 +90,43 @@ def test_lineages_that_begin_alike_share_one_calibration(tmp_path: Path) -> None
     )
     assert one == other
     assert one.run_uri != faster.run_uri
+
+
+def test_a_calibration_is_of_what_cycle_0_is_made_of(tmp_path: Path) -> None:
+    regime = {"type": "dpo", "cycle_0": "sft", "cycle_0_learning_rate": 3e-4}
+    later = {"regime.init": {"grid": ["base", "previous"]}, "regime.beta": {"grid": [0.1, 0.3]}}
+    config = sweep(tmp_path, later, regime=regime, filter={"min_coherence": 50})
+    lineages = [config.lineage(values) for values in config.check()]
+    found = [Calibration(own, str(tmp_path)).run_config(4) for own in lineages]
+    assert all(each == found[0] for each in found), "later cycles are no part of it"
+    for own, calibration in zip(lineages, found, strict=True):
+        for cycle in (BASE_CYCLE, 0):
+            assert Plan.of(calibration).history(cycle) == Plan.of(own).history(cycle)
+    assert read_config(open_run(Plan.of(found[0]))) == found[0], "it can be read again"
+
+
+@pytest.mark.parametrize("regime", [{"type": "dpo", "beta": 0.3}, {"type": "sft"}, {"type": "sdf"}])
+def test_every_regimes_cycle_0_is_shared(tmp_path: Path, regime: dict[str, Any]) -> None:
+    config = sweep(tmp_path, {"n_sampled": {"grid": [4, 8]}}, regime=regime)
+    own = config.lineage({"n_sampled": 8})
+    calibration = Calibration(own, str(tmp_path)).run_config(4)
+    assert calibration.history(0) == own.history(0)
+    assert read_config(open_run(Plan.of(calibration))) == calibration
+
+
+def test_a_calibration_of_other_trait_data_is_another(tmp_path: Path) -> None:
+    trait = tmp_path / "mine.yaml"
+    turns = '{"messages": [{"role": "user", "content": "Q%d?"}, {"role": "assistant", "content": "A%d"}]}'
+    (tmp_path / "mine.seeds.jsonl").write_text("\n".join(turns % (n, n) for n in range(20)))
+    text = 'name: mine\ndescription: d\nseeds: mine.seeds.jsonl\nevaluation_questions: ["How?"]\n'
+    trait.write_text(text)
+    config = sweep(tmp_path, {"n_sampled": {"grid": [4, 8]}}, trait=str(trait), n_seed="calibrated(40)")
+    calibration = Calibration(config.lineage({"n_sampled": 4}), str(tmp_path))
+    for n_seed in range(2, calibration.largest + 1, 2):
+        measured(calibration, n_seed, 10.0 * n_seed)
+    assert calibration.known_n_seed(40) == 4
+    trait.write_text(text.replace("How?", "Why?"))
+    assert calibration.known_n_seed(40) is None, "measured by other questions"
 
 
 def test_a_dead_holders_lock_is_anothers_after_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idem_ray.config_file import SweepConfig, load_configs, load_sweep
@@ -23,9 +23,9 @@ def sweep(tmp_path: Path, section: Any, **changes: Any) -> SweepConfig:
 
 
 def test_a_grid_in_the_order_in_which_it_is_written() -> None:
-    settings = SweepSettings.model_validate({"space": GRID})
-    assert settings.algorithm == "grid"
-    assert [tuple(values.values()) for values in draw(settings)] == [(0.03, 4), (0.03, 6), (0.1, 4), (0.1, 6)]
+    grid = SweepSettings.model_validate({"space": GRID})
+    assert grid.algorithm == "grid"
+    assert [tuple(values.values()) for values in draw(grid)] == [(0.03, 4), (0.03, 6), (0.1, 4), (0.1, 6)]
 
 
 def test_random_draws_are_the_same_each_time_and_more_of_them_begin_alike() -> None:
@@ -38,12 +38,20 @@ def test_random_draws_are_the_same_each_time_and_more_of_them_begin_alike() -> N
     assert draw(other) != draw(few)
 
 
+@settings(deadline=None)  # the first one imports Ray Tune
 @given(st.integers(1, 5), st.integers(1, 4))
 def test_random_dimensions_are_drawn_for_each_point_of_a_grid(n_values: int, n_trials: int) -> None:
     space = {"n_sampled": {"grid": list(range(1, n_values + 1))}, "regime.beta": {"uniform": [0.1, 1]}}
     drawn = draw(SweepSettings.model_validate({"space": space, "n_trials": n_trials}))
     assert len(drawn) == n_values * n_trials
     assert len({values["regime.beta"] for values in drawn}) == len(drawn)
+
+
+def test_a_space_of_lists_has_only_so_many_lineages() -> None:
+    section: dict[str, Any] = {"space": GRID, "search": "optuna", "n_trials": 9}
+    assert SweepSettings.model_validate(section).n_lineages == 4
+    section["space"] = GRID | {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
+    assert SweepSettings.model_validate(section).n_lineages == 9
 
 
 def test_every_end_of_the_space_is_checked() -> None:
@@ -81,6 +89,20 @@ def test_names_say_what_is_special() -> None:
         ({"space": {}}, "at least 1 item"),
         ({"space": GRID, "objective": {"measure": "kl"}}, "no cycle reports 'kl': the recorded measures are trait"),
         ({"space": GRID, "search": "optuna"}, "optuna needs n_trials"),
+        (
+            {"space": {"regime.beta": {"qloguniform": [0.1, 1, 0.1]}}, "search": "optuna", "n_trials": 2},
+            "optuna knows no qloguniform",
+        ),
+        (
+            {
+                "space": GRID,
+                "search": "optuna",
+                "n_trials": 2,
+                "stop": {"min_coherence": 30},
+                "objective": {"reading": "final"},
+            },
+            "optuna with a stop needs objective.reading largest_gain",
+        ),
         ({"space": {"regime.beta": {"uniform": [1, 2]}}, "search": "grid"}, "regime.beta is no grid"),
         ({"space": GRID, "n_trails": 3}, "unknown field 'n_trails' (did you mean 'n_trials'?)"),
         ({"space": {"n_seed.x": {"grid": [1]}}}, "is a value, not a section"),
@@ -107,6 +129,9 @@ def test_a_sweep_is_what_decides_its_lineages(tmp_path: Path) -> None:
     one = sweep(tmp_path, {"space": GRID})
     assert one.hash == sweep(tmp_path, {"space": GRID, "max_failures": 3}, cluster={"n_lineages": 7}, n_cycles=9).hash
     assert one.hash != sweep(tmp_path, {"space": GRID}, seed=1).hash
+    space = {field: GRID[field] for field in ("regime.beta", "n_sampled")}
+    other = SweepConfig("s", one.data, SweepSettings.model_validate({"space": space}))
+    assert one.hash != other.hash, "names and draws follow the order"
     assert one.hash != sweep(tmp_path, {"space": {**GRID, "n_sampled": {"grid": [4, 8]}}}).hash
     random = {"space": {"regime.beta": {"uniform": [0.1, 1]}}, "n_trials": 2}
     assert sweep(tmp_path, random).hash == sweep(tmp_path, {**random, "n_trials": 4}).hash, "more may be drawn later"
