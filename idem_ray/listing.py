@@ -125,9 +125,8 @@ def _read(group: str, store: RunStore) -> Found | None:
 def _committed_at(store: RunStore, records: Sequence[CycleRecord]) -> float | None:
     if not records:
         return None
-    owner = store.owner(records[-1].cycle)
-    record = owner._fs.get_file_info(f"{owner._root}/{cycle_name(records[-1].cycle)}/record.json")
-    return None if record.mtime_ns is None else float(record.mtime_ns / 1e9)
+    cycle = records[-1].cycle
+    return store.owner(cycle).written_at(f"{cycle_name(cycle)}/record.json")
 
 
 def _name(store: RunStore) -> str:

@@ -192,6 +192,11 @@ class RunStore:
     def exists(self, name: str) -> bool:
         return bool(self._fs.get_file_info(f"{self._root}/{name}").type != pafs.FileType.NotFound)
 
+    def written_at(self, name: str) -> float | None:
+        """When a file was last written, in seconds since the epoch; None where the file system does not say."""
+        found = self._fs.get_file_info(f"{self._root}/{name}").mtime_ns
+        return None if found is None else float(found / 1e9)
+
     def delete(self, name: str) -> None:
         """Delete a file."""
         self._fs.delete_file(f"{self._root}/{name}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from optuna.samplers import TPESampler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -27,12 +28,17 @@ class OptunaProposals:
         """
         self._settings = settings
         space = {field: dimension.domain(listed=True) for field, dimension in settings.space.items()}
-        # Otherwise a search that goes on would begin with the very first proposals again.
         self._optuna = OptunaSearch(
             OptunaSearch.convert_search_space(space),
             metric=OBJECTIVE,
             mode=settings.objective.goal,
-            seed=settings.seed + len(known),
+            sampler=TPESampler(
+                # With Optuna's own 10 random lineages first, most sweeps would be random searches.
+                n_startup_trials=max(3, min(10, settings.n_trials // 4)),
+                constant_liar=True,  # lineages that are under way keep others from their place
+                # Without what is known a search that goes on would begin with the very first proposals again.
+                seed=settings.seed + len(known),
+            ),
         )
         for trial, value in known:
             if value is not None:

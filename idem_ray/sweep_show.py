@@ -117,7 +117,7 @@ def show_lineages(swept: Sequence[SweptLineage], console: Console) -> None:
     """Print one line for each lineage."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for heading in ("lineage", "base", "cycle 0", "last trait", "coherence", "cycles", "objective", "status"):
-        table.add_column(heading, justify="left" if heading in ("lineage", "status") else "right")
+        table.add_column(heading, justify="left" if heading in ("lineage", "status") else "right", overflow="fold")
     for lineage in swept:
         records = {record.cycle: record for record in lineage.curves.records}
         last = records.get(last_cycle(lineage.curves.records) or 0)
