@@ -23,7 +23,7 @@ CONFIG = parse_config({"name": "x", "trait": "bliss", "n_seed": 4, "n_sampled": 
 
 def worth(values: dict[str, Any]) -> float:
     """Best at beta 0.1 and n_sampled 16."""
-    return -(math.log(values["regime.beta"] / 0.1) ** 2) - abs(values["n_sampled"] - 16) / 8
+    return -(math.log(values["regime.beta"] / 0.1) ** 2) - float(abs(values["n_sampled"] - 16)) / 8
 
 
 class FakeBook:
@@ -62,7 +62,7 @@ def test_known_lineages_come_first_and_no_proposal_twice() -> None:
     pending = [trial(0, {"regime.beta": 0.5, "n_sampled": 8})]
     book = FakeBook([pending[0].values])
     suggestions = Suggestions(pending, 5, OptunaProposals(SETTINGS, []), cast(Book, book))
-    given = []
+    given: list[dict[str, Any]] = []
     while (suggestion := suggestions.suggest(f"t{len(given)}")) != Searcher.FINISHED:
         given.append(suggestion)
         result = {OBJECTIVE: worth(suggestion)} if len(given) != 3 else None
