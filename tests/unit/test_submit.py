@@ -256,8 +256,10 @@ def test_what_is_no_job_is_not_sent(project: Path, job: str, said: str) -> None:
 def test_ctrl_c_ends_the_log_and_not_the_job(project: Path, server: JobServer) -> None:
     server.status, server.log_ends = "RUNNING", False
     call = f"print('returned', submit(Path({str(project / 'jobs' / 'sweep.py')!r}), [], {server.address!r}))"
+    # A shell's background jobs, as in some CI, have SIGINT ignored, and hand that on.
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from pathlib import Path\nfrom idem_ray.submit import submit\n{call}"],
+        [sys.executable, "-c", f"{heard}from pathlib import Path\nfrom idem_ray.submit import submit\n{call}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
