@@ -55,15 +55,14 @@ class Book:
         """The lineage with these values, with the settings as they are now, written down.
 
         Raises:
-            UserError: its n_seed is not known, or its data do not fit.
+            UserError: its n_seed is not known.
         """
         name = trial_name(values)
         if self._names.get(name, values) != values:  # alike in the digits that a name shows
             name = f"{name}-{self._sweep.lineage(values).hash[:6]}"
         config = self._config(values, name)
-        plan = Plan.of(config)
         if self._sweep.target(values) is not None:
-            self._calibration(values).share(SharedWork(self._sweep.uri), plan)
+            self._calibration(values).share(SharedWork(self._sweep.uri), Plan.of(config))
         self._names[name] = values
         number = self._numbers.setdefault(repr(values), len(self._numbers))
         failure = self.earlier[number].failure if number < len(self.earlier) else None

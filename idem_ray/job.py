@@ -1,7 +1,6 @@
 """What a Ray job does: a config's lineages on the cluster that it was submitted to."""
 
 import os
-import sys
 from pathlib import Path
 
 from idem_ray.config_file import RUNS_VARIABLE, load_configs, load_sweep
@@ -21,7 +20,6 @@ def run_job(config: Path, overrides: list[str], regime: str | None = None) -> No
         UserError: bad input, or a config of another regime.
     """
     os.environ.setdefault(RUNS_VARIABLE, str(Path.home() / "idem_ray"))
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if regime is None:
         configs = load_configs(config, overrides)
         if len(configs) > 1:

@@ -9,6 +9,9 @@ from idem_ray.records import CycleRecord
 from idem_ray.settings import Settings
 from idem_ray.tables import MEASURES, known_mean
 
+OBJECTIVE = "objective"
+"""Its name in what a lineage reports to Tune."""
+
 
 class Objective(Settings):
     """A lineage's curve as one number. `largest_gain`: the largest difference to cycle 0 in a later cycle.

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from idem_ray.objective import Objective, Stop
 from idem_ray.settings import Rates, Settings
 
-_BOUNDS = {"quniform", "qloguniform", "qrandint", "qlograndint"}
+_STEPPED = {"quniform", "qloguniform", "qrandint", "qlograndint"}
 TERMS = {
     "grid": "a list of values",
     "choice": "a list of values",
@@ -89,7 +89,7 @@ class Dimension(Settings):
 
 
 def _numbers(term: str, arguments: list[Any]) -> list[float]:
-    wanted = 3 if term in _BOUNDS else 2
+    wanted = 3 if term in _STEPPED else 2
     try:
         numbers = [float(argument) for argument in arguments]
     except (TypeError, ValueError):

@@ -50,6 +50,7 @@ class Locks:
     def alone(self, key: str) -> Iterator[None]:
         """Hold the lock of this key; wait for it where another does."""
         holder = uuid.uuid4().hex
+        # Asked again and again, and not waited for in the actor: a waiter that dies leaves nothing behind there.
         while not ray.get(self._keeper.take.remote(key, holder)):
             time.sleep(_POLL_SECONDS)
         ended = threading.Event()

@@ -9,10 +9,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from idem_ray.book import Book
 from idem_ray.ledger import Trial
+from idem_ray.objective import OBJECTIVE
 from idem_ray.search import SweepSettings, plain
-
-OBJECTIVE = "objective"
-"""The objective's name in a trial's reports."""
 
 _N_TRIES = 50
 """Proposals in a row that are lineages of the sweep already: then there is nothing new to be found."""
@@ -69,16 +67,16 @@ class Suggestions(Searcher):
         pending: Sequence[Trial],
         n_new: int = 0,
         proposals: OptunaProposals | None = None,
-        place: Book | None = None,
+        book: Book | None = None,
     ) -> None:
         """
         Args:
             pending: lineages that are written down already, in their order.
             n_new: how many are to be proposed after them.
-            place: writes proposals down.
+            book: writes proposals down.
         """
         super().__init__()  # no metric: a cycle may have none to report, and Tune would insist
-        self._pending, self._n_new, self._proposals, self._place = list(pending), n_new, proposals, place
+        self._pending, self._n_new, self._proposals, self._book = list(pending), n_new, proposals, book
         self._n_made = 0
         self._given: dict[str, Trial] = {}
         self._proposed: set[str] = set()
@@ -96,14 +94,14 @@ class Suggestions(Searcher):
         return {"number": trial.number, "name": trial.name, **{k: _parameter(v) for k, v in trial.values.items()}}
 
     def _propose(self, trial_id: str) -> Trial | None:
-        if not (self._proposals and self._place and self._n_made < self._n_new):
+        if not (self._proposals and self._book and self._n_made < self._n_new):
             return None
         for _ in range(_N_TRIES):
             values = self._proposals.propose(trial_id)
-            if not self._place.has(values):
+            if not self._book.has(values):
                 self._n_made += 1
                 self._proposed.add(trial_id)
-                return self._place.place(values)
+                return self._book.place(values)
             self._proposals.tell(trial_id, None)  # that lineage is in the sweep; what it gave is told elsewhere
         return None
 

@@ -18,6 +18,7 @@ from idem_ray.capacity import TRIAL_CPUS, amount_of, plan_lines
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
+from idem_ray.family_report import write_family_report
 from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.objective import Objective, Stop
@@ -28,7 +29,7 @@ from idem_ray.search import SweepSettings
 from idem_ray.session import Session, join_ray, open_session, roles_for
 from idem_ray.shared import Locks
 from idem_ray.suggestions import OptunaProposals, Suggestions
-from idem_ray.sweep_show import Teller, read_swept, show_lineages, write_sweep_report
+from idem_ray.sweep_show import Teller, read_swept, show_lineages, write_sweep_page
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
 from idem_ray.trackers import check_trackers, tracker_callbacks
 from idem_ray.trial import Crew, Settled, run_trial, settled_at
@@ -40,19 +41,24 @@ class _Search:
     """What is to be run: the lineages that are known, and how further ones come about.
 
     Attributes:
-        configs: all that the pools must be able to serve.
+        plans: of all lineages that are known, or (Optuna) of the ends of the space: what the pools must be able to
+            serve.
         settings: of a sweep; None in a family.
         calibrate: finds the n_seed that are still to be calibrated, and gives the lineages.
         n_new: lineages that Optuna is to propose.
         book: writes them down.
     """
 
-    configs: list[LineageConfig]
+    plans: list[Plan]
     trials: list[Trial]
     settings: SweepSettings | None = None
     calibrate: Callable[[Session, Console, dict[str, str]], list[Trial]] | None = None
     n_new: int = 0
     book: Book | None = None
+
+    @property
+    def configs(self) -> list[LineageConfig]:
+        return [plan.config for plan in self.plans]
 
     @property
     def objective(self) -> Objective:
@@ -77,15 +83,14 @@ class _Search:
     @property
     def n_total(self) -> int:
         """Lineages in the end."""
-        return self.settings.n_lineages if self.settings and self.is_optuna else len(self.configs)
+        return self.settings.n_lineages if self.settings and self.is_optuna else len(self.plans)
 
     def plan(self) -> list[str]:
         """What it takes on this cluster, from the beginning (`capacity.plan_lines`)."""
         config, cluster = self.configs[0], self.configs[0].cluster
-        plans = [Plan.of(own) for own in self.configs]
-        amount = amount_of(plans)
+        amount = amount_of(self.plans)
         if self.is_optuna:  # what will be proposed is not known: as if each were the largest of the space
-            largest = max((amount_of([plan]) for plan in plans), key=lambda found: found.training_tokens)
+            largest = max((amount_of([plan]) for plan in self.plans), key=lambda found: found.training_tokens)
             amount = largest.times(self.n_total)
         n_at_once = min(cluster.n_lineages, self.n_total)
         given = self.settings.rates if self.settings else None
@@ -107,7 +112,7 @@ def run_family(configs: Sequence[LineageConfig]) -> None:
     with only_driver([ledger.store]):
         works = _opened(trials)
         ledger.write_all(trials)
-        _run(ledger, _Search(list(configs), trials), works)
+        _run(ledger, _Search([work.plan for work in works.values()], trials), works)
 
 
 def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
@@ -124,20 +129,19 @@ def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
     values = sweep.check()
     configs = [sweep.lineage(own) for own in values]
     check_models(configs)
-    for config in configs:
-        Plan.of(config)
+    plans = [Plan.of(config) for config in configs]
     if plan_only:
-        _tell_plan(_Search(configs, [], settings))
+        _tell_plan(_Search(plans, [], settings))
         return
     with only_driver([ledger.store]):
-        _run_sweep(sweep, ledger, values, configs)
+        _run_sweep(sweep, ledger, values, plans)
 
 
-def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]], configs: list[LineageConfig]) -> None:
+def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]], plans: list[Plan]) -> None:
     settings = sweep.settings
     ledger.open(sweep.hash, settings.objective)
     book = Book(sweep, ledger)
-    search = _Search(configs, [], settings, book=book)
+    search = _Search(plans, [], settings, book=book)
     if settings.algorithm == "optuna":
         values = [trial.values for trial in book.earlier[: settings.n_lineages]]
         search.n_new = settings.n_lineages - len(values)
@@ -185,7 +189,7 @@ def _run(ledger: Ledger, search: _Search, works: dict[int, Work]) -> None:
     swept = read_swept(ledger, search.objective)
     show_lineages(swept, console)
     if any(lineage.curves.records for lineage in swept):
-        page = write_sweep_report(ledger.store.uri)
+        page = write_sweep_page(ledger, swept) if search.settings else write_family_report(ledger.store.uri)
         console.print(f"report of all {len(swept)} lineages: {page}", soft_wrap=True, markup=False)
     console.print(f"Done in {time.time() - began:.0f} s.")
     open_ones = [lineage for lineage in swept if lineage.status in ("failed", "unfinished")]

@@ -23,7 +23,7 @@ from idem_ray.tables import ABSENT, cycle_text, estimate_text, known_mean, numbe
 from idem_ray.work import is_complete
 
 
-class Teller(tune.Callback):  # type: ignore[misc]
+class Teller(tune.Callback):
     """Tells of every cycle and failure as Tune hears of it, and which lineages are at work."""
 
     def __init__(self, ledger: Ledger, console: Console, at_work: dict[str, str], n_total: int, n_done: int) -> None:
@@ -151,8 +151,16 @@ def write_sweep_report(folder: str) -> str:
     ledger = Ledger(folder)
     if not ledger.exists():
         return write_family_report(folder)
+    return write_sweep_page(ledger, read_swept(ledger, ledger.objective))
+
+
+def write_sweep_page(ledger: Ledger, swept: Sequence[SweptLineage]) -> str:
+    """Write a sweep's `report.html` from what was read of its lineages (`read_swept`).
+
+    Returns:
+        The page's path or URI.
+    """
     objective = ledger.objective
-    swept = read_swept(ledger, objective)
     reported = [s.curves.name for s in swept if RunStore(s.curves.uri).exists("report.html")]
     name = ledger.store.uri.split("/")[-1]
     lowest_is_best = objective is not None and objective.goal == "min"

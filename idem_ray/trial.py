@@ -12,7 +12,7 @@ from idem_ray.errors import told_by
 from idem_ray.finetuner import Finetuner
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.lineage import Lineage
-from idem_ray.objective import Objective, Stop
+from idem_ray.objective import OBJECTIVE, Objective, Stop
 from idem_ray.pipeline import Pools
 from idem_ray.records import CycleRecord
 from idem_ray.shared import Locks, SharedWork
@@ -95,10 +95,9 @@ def cycle_report(
     known = {
         "cycle": record.cycle,
         **{name: known_mean(record.measures.get(name)) for name in MEASURES},
-        "objective": objective.read(records),
+        OBJECTIVE: objective.read(records),
         "wall_seconds": record.seconds.get("wall"),
         "settled": settled,
-        "own": record.lineage,
         "is_new": is_new,
     }
     return {name: value for name, value in known.items() if value is not None}

@@ -8,8 +8,9 @@ from ray.tune.search import Searcher
 from idem_ray.book import Book
 from idem_ray.config import parse_config
 from idem_ray.ledger import Trial
+from idem_ray.objective import OBJECTIVE
 from idem_ray.search import SweepSettings
-from idem_ray.suggestions import OBJECTIVE, OptunaProposals, Suggestions
+from idem_ray.suggestions import OptunaProposals, Suggestions
 
 SETTINGS = SweepSettings.model_validate(
     {

@@ -3,12 +3,13 @@
 import io
 import threading
 import time
+from typing import cast
 
 import pytest
 from rich.console import Console
 
 from idem_ray.errors import UserError
-from idem_ray.progress import StageProgress
+from idem_ray.progress import ProgressBoard, StageProgress
 from idem_ray.run import in_background
 from idem_ray.terminal import Watch
 
@@ -22,7 +23,7 @@ class Board:
 
 def test_a_stage_that_stands_still_is_named_and_ends_the_wait() -> None:
     out = io.StringIO()
-    watch = Watch(Board(), {"l": "mine"}, Console(file=out), stall_timeout_seconds=0.2)  # type: ignore[arg-type]
+    watch = Watch(cast(ProgressBoard, Board()), {"l": "mine"}, Console(file=out), stall_timeout_seconds=0.2)
     for_ever = threading.Event()
     began = time.time()
 
@@ -42,6 +43,6 @@ def test_an_error_is_given_back() -> None:
         raise ValueError("no")
 
     console = Console(file=io.StringIO())
-    with Watch(Board(), {}, console, stall_timeout_seconds=60) as watch:  # type: ignore[arg-type]
+    with Watch(cast(ProgressBoard, Board()), {}, console, stall_timeout_seconds=60) as watch:
         assert str(in_background(fail, watch, "log.txt", console)) == "no"
         assert in_background(lambda: None, watch, "log.txt", console) is None
