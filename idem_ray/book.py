@@ -9,13 +9,13 @@ from idem_ray.calibrate import STEP, Calibration
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
+from idem_ray.folder import Folder
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.plan import Plan
 from idem_ray.run import only_driver
 from idem_ray.search import trial_name
 from idem_ray.session import Session
 from idem_ray.shared import SharedWork
-from idem_ray.store import RunStore
 
 
 class Book:
@@ -48,7 +48,7 @@ class Book:
             if target is not None:
                 calibration = self._calibration(own)
                 # Another sweep may be about to train the very same models.
-                with only_driver([RunStore(calibration.run_config(STEP).output)]):
+                with only_driver([Folder(calibration.run_config(STEP).output)]):
                     calibration.n_seed(target, session, console, at_work)
 
     def place(self, values: dict[str, Any]) -> Trial:

@@ -151,7 +151,7 @@ def compare(
 
     Example: idem-ray compare runs/laptop_sft runs/lucky --out compare.html --figure compare.svg
     """
-    from idem_ray.compare import show_comparison
+    from idem_ray.compare_show import show_comparison
 
     show_comparison(folders, out, figure)
 

@@ -1,7 +1,6 @@
-"""`idem-ray compare`: lineages side by side, and the differences of their scores with intervals."""
+"""Differences of lineages' scores, with intervals."""
 
 import functools
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,20 +8,16 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from idem_ray.anchors import DRIFT_POINTS, anchor_checks
-from idem_ray.curves import LineageCurves, read_lineages
+from idem_ray.curves import LineageCurves
 from idem_ray.errors import UserError
 from idem_ray.judges import Metric
 from idem_ray.judges.agreement import retest
-from idem_ray.listing import cycle_tables, label, plain_table, settings_table
 from idem_ray.measure import N_RESAMPLES
 from idem_ray.records import BASE_CYCLE, Estimate, Sample
 from idem_ray.store import RunStore
-from idem_ray.tables import ABSENT, finite, list_text, trait_name
-from idem_ray.terminal import plain_console
+from idem_ray.tables import finite, label, list_text, trait_name
 
 MAX_ALL_PAIRS = 4
 """Lineages up to which every pair is compared; of more, each is compared with the first."""
@@ -206,86 +201,6 @@ def _anchors_apart(judges: dict[str, LineageCurves], metric: Metric) -> float | 
     apart = [retest(one.scores, other.scores).mean_absolute_difference for one, other in combinations(noted, 2)]
     known = [points for points in apart if points is not None]
     return max(known) if len(known) == len(apart) else None
-
-
-# Printing ------------------------------------------------------------------------------------------------------
-
-
-def contrast_table(lineages: Sequence[LineageCurves], found: Sequence[Contrast]) -> Table:
-    """A row for each contrast: the differences of trait and coherence, and what they rest on."""
-    about = (
-        "points, at the last cycles (1 − 4: not the same one) or the last that both have; [low, high]: 95 % interval "
-        "over questions and responses, each row by itself; paired: over the questions that both answered. Another "
-        "random seed would have trained other models: how much that changes is in no interval here."
-    )
-    table = plain_table(about)
-    for heading in ("", "difference", "cycle", "trait", "coherence", "questions"):
-        is_number = heading in ("cycle", "trait", "coherence")
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for one in found:
-        texts = [_signed_text(each) if each else "not comparable" for each in (one.trait, one.coherence)]
-        cells = [
-            f"{label(one.second)} − {label(one.first)}",
-            f"{lineages[one.second].name} − {lineages[one.first].name}",
-            str(one.cycles[0]) if one.cycles[0] == one.cycles[1] else f"{one.cycles[1]} − {one.cycles[0]}",
-            *texts,
-            "; ".join(dict.fromkeys(_questions_text(each) for each in (one.trait, one.coherence) if each)),
-        ]
-        table.add_row(*map(Text, cells))
-    return table
-
-
-def _signed_text(found: Difference) -> str:
-    mean, low, high = found.estimate.mean, found.estimate.low, found.estimate.high
-    return ABSENT if mean is None else f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _questions_text(found: Difference) -> str:
-    """`12, paired`; `4 of 12 and 10, paired`; `12 and 10, not paired`."""
-    asked = f"{found.n_asked[0]} and {found.n_asked[1]}"
-    if not found.paired:
-        return f"{asked}, not paired"
-    return f"{found.n_shared}{'' if {found.n_shared} == {*found.n_asked} else f' of {asked}'}, paired"
-
-
-def show_comparison(folders: Sequence[str], out: str | None = None, figure: str | None = None) -> None:
-    """Print what tells lineages apart, their scores by cycle, and the differences of their last cycles' scores.
-
-    Args:
-        folders: runs and families.
-        out: page to write, local or in object storage.
-        figure: .png, .svg or .pdf to write.
-
-    Raises:
-        UserError: fewer than two lineages, one that cannot be read, or a file that cannot be written.
-    """
-    from idem_ray.curve_figure import check_figure_path, contrast_figure, save_figure
-    from idem_ray.family_report import family_html, what_was_compared
-
-    if figure:
-        check_figure_path(figure)
-    lineages = read_lineages(folders)
-    if len(lineages) < 2:
-        raise UserError(f"{lineages[0].uri} is the only lineage here: name another one to compare it with.")
-    read, console = samples_reader(), plain_console(sys.stdout)
-    console.print(Text(what_was_compared(lineages)))
-    console.print(settings_table(lineages))
-    for table in cycle_tables(lineages, console.width):
-        console.print(table)
-    if found := contrasts(lineages, read):
-        console.print(contrast_table(lineages, found))
-    for sentence in judge_warnings(lineages, read):
-        console.print(Text(sentence, style="yellow"), soft_wrap=True)
-    if out:
-        samples = [[s for record in lineage.records for s in read(lineage, record.cycle)] for lineage in lineages]
-        title = list_text([RunStore(each).uri.rstrip("/").split("/")[-1] for each in folders])
-        folder, slash, name = out.rpartition("/")
-        RunStore(folder or slash or ".").write_bytes(name, family_html(title, lineages, samples).encode())
-    if figure:
-        save_figure(contrast_figure(lineages), figure)
-    for kind, path in (("page", out), ("figure", figure)):
-        if path:
-            console.print(Text(f"{kind}: {path}"), soft_wrap=True)
 
 
 def samples_reader() -> ReadSamples:

@@ -13,9 +13,10 @@ import yaml
 
 from idem_ray.config import NO_PART_OF_A_CYCLE, LineageConfig, apply_overrides, parse_config, parse_settings, set_field
 from idem_ray.errors import UserError
+from idem_ray.folder import Folder
 from idem_ray.records import content_hash
 from idem_ray.search import SweepSettings, corners, draw
-from idem_ray.store import NO_RUNS, RunStore
+from idem_ray.store import NO_RUNS
 
 RUNS_VARIABLE = "IDEM_RAY_RUNS"
 """Environment variable: the folder or object-store prefix below which a relative `output` lies."""
@@ -87,7 +88,7 @@ class SweepConfig:
     @property
     def uri(self) -> str:
         """The sweep's folder, with one for each lineage in it."""
-        return RunStore(f"{str(self.data.get('output', 'runs')).rstrip('/')}/{self.name}").uri
+        return Folder(f"{str(self.data.get('output', 'runs')).rstrip('/')}/{self.name}").uri
 
     def lineage(self, values: Mapping[str, Any], name: str = "lineage", n_seed: int | None = None) -> LineageConfig:
         """The settings of the lineage with these values.

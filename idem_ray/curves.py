@@ -10,6 +10,7 @@ from typing import Any
 
 from idem_ray.config import NO_PART_OF_A_CYCLE, LineageConfig
 from idem_ray.errors import UserError
+from idem_ray.folder import Folder
 from idem_ray.plan import read_config
 from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
 from idem_ray.store import RunStore
@@ -60,7 +61,7 @@ def read_family(folder: str) -> list[LineageCurves]:
     Raises:
         UserError: there is no run in any sub-folder.
     """
-    family = RunStore(folder.rstrip("/") or folder)
+    family = Folder(folder.rstrip("/") or folder)
     lineages = [lineage for name in family.folders() if (lineage := _read(RunStore(family.path(name))))]
     if not lineages:
         raise UserError(f"There is no run in {family.uri}: neither it nor a folder in it has a config.json.")

@@ -15,6 +15,7 @@ from idem_ray.curves import (
 )
 from idem_ray.dynamics import CRITERION, amplification, last_cycle, stopped
 from idem_ray.errors import UserError
+from idem_ray.folder import Folder
 from idem_ray.looks import band_share, look, offsets
 from idem_ray.page import curve_points, embedded_json, page_html, response_data
 from idem_ray.records import BASE_CYCLE, Estimate, Sample
@@ -49,7 +50,7 @@ def write_family_report(folder: str) -> str:
         UserError: the folder holds no lineage, or none with a committed cycle.
     """
     lineages = read_family(folder)
-    family = RunStore(folder.rstrip("/") or folder)
+    family = Folder(folder.rstrip("/") or folder)
     if not any(lineage.records for lineage in lineages):
         raise UserError(f"{family.uri} has no committed cycle yet: there is nothing to report.")
     samples, reported = [], []

@@ -7,8 +7,8 @@ from typing import Any
 
 from idem_ray.config import LineageConfig, parse_config
 from idem_ray.errors import UserError
+from idem_ray.folder import Folder
 from idem_ray.objective import Objective
-from idem_ray.store import RunStore
 
 _SWEEP = "sweep.json"
 
@@ -30,7 +30,7 @@ class Ledger:
     Tune keeps it as a pickle, and these files say as much."""
 
     def __init__(self, uri: str) -> None:
-        self.store = RunStore(uri)
+        self.store = Folder(uri)
 
     def open(self, identity: str, objective: Objective) -> None:
         """Begin a sweep's ledger, or go on with it.

@@ -1,4 +1,4 @@
-"""Lineages as tables in the terminal: all those below a folder (`idem-ray ls`), or a few side by side."""
+"""All lineages below a folder, as a table (`idem-ray ls`)."""
 
 import sys
 import time
@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from idem_ray.config import LineageConfig
-from idem_ray.curves import LineageCurves, setting_texts
+from idem_ray.curves import LineageCurves
 from idem_ray.dynamics import last_cycle, stopped
 from idem_ray.errors import UserError
 from idem_ray.plan import read_config
@@ -22,13 +20,11 @@ from idem_ray.settings import Dpo, Sdf
 from idem_ray.store import NO_RUNS, RunStore, cycle_name
 from idem_ray.tables import (
     ABSENT,
-    _missing_text,
     count_text,
-    cycle_label,
-    estimate_text,
     known_mean,
     list_text,
     number_text,
+    plain_table,
     trait_name,
 )
 from idem_ray.terminal import plain_console
@@ -115,11 +111,8 @@ def _read(group: str, store: RunStore) -> Found | None:
     try:
         lineage = LineageCurves(name, store.uri, read_config(store), store.records())
         return Found(group, name, lineage, _committed_at(store, lineage.records), store.cut_short())
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())
-        if not isinstance(error, UserError):  # JSON, but not what this version writes
-            said = f"what {store.uri} holds cannot be read ({type(error).__name__}: {said})"
-        return Found(group, name, damage=said)
+    except (OSError, UserError) as error:
+        return Found(group, name, damage=" ".join(str(error).split()))
 
 
 def _committed_at(store: RunStore, records: Sequence[CycleRecord]) -> float | None:
@@ -190,14 +183,15 @@ def _cells(lineage: LineageCurves) -> list[Text]:
         trait_name(lineage.config.trait),
         regime_text(lineage.config).replace(", ", ",\n"),  # its words stay whole, whatever the width
         Path(lineage.config.model).name,
-        _progress(lineage),
+        progress_text(lineage),
         trait_path(lineage.records),
         number_text(known_mean(coherence), 0),
     ]
     return list(map(Text, texts))
 
 
-def _progress(lineage: LineageCurves) -> str:
+def progress_text(lineage: LineageCurves) -> str:
+    """Cycles committed, of all: `2/3`."""
     return f"{sum(record.cycle != BASE_CYCLE for record in lineage.records)}/{lineage.config.n_cycles}"
 
 
@@ -230,57 +224,3 @@ def age_text(seconds: float) -> str:
     (the clocks of two machines differ) is `0 s ago`."""
     length, unit = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
     return f"{max(0, int(seconds / length))} {unit} ago"
-
-
-# Side by side --------------------------------------------------------------------------------------------------
-
-
-def label(place: int) -> str:
-    """The letter that stands for a lineage: A to Z, then A1 to Z1 and so on."""
-    times, letter = divmod(place, len(ascii_uppercase))
-    return f"{ascii_uppercase[letter]}{times or ''}"
-
-
-def settings_table(lineages: Sequence[LineageCurves]) -> Table:
-    """Each lineage's letter, its name, the cycles it has done, and the settings that tell it from the others."""
-    table = plain_table()
-    table.add_column("")
-    table.add_column("lineage", overflow="fold")
-    table.add_column("cycles", justify="right", no_wrap=True)
-    table.add_column("settings that differ", overflow="fold")
-    for place, (lineage, texts) in enumerate(zip(lineages, setting_texts(lineages), strict=True)):
-        table.add_row(*map(Text, [label(place), lineage.name, _progress(lineage), ", ".join(texts) or ABSENT]))
-    return table
-
-
-def cycle_tables(lineages: Sequence[LineageCurves], width: int) -> list[Table]:
-    """A row for each cycle: trait scores with their 95 % intervals, and coherence. As many lineages stand in one table
-    as fit into `width` characters; what is missing is told below."""
-    n_columns = max(1, (width - 8) // 24)
-    blocks = [range(len(lineages))[start : start + n_columns] for start in range(0, len(lineages), n_columns)]
-    return [_cycle_table(lineages, block, (width - 8) // len(block) - 8) for block in blocks]
-
-
-def _cycle_table(lineages: Sequence[LineageCurves], places: Sequence[int], width: int) -> Table:
-    missing = [_missing_text(lineages[place].records, f" of {label(place)}") for place in places]
-    table = plain_table("[low, high]: 95 % interval" + "".join(missing))
-    table.add_column("\ncycle", justify="right", no_wrap=True)
-    for place in places:
-        heading = Text(f"{label(place)}: {lineages[place].name}\ntrait")
-        table.add_column(heading, max_width=width, no_wrap=True, overflow="ellipsis")
-        table.add_column("\ncoh. ", justify="right", no_wrap=True)
-    measures = [{record.cycle: record.measures for record in lineages[place].records} for place in places]
-    for cycle in sorted({cycle for own in measures for cycle in own}):
-        cells = [cycle_label(cycle)]
-        for own in measures:
-            trait = estimate_text(own[cycle].get("trait"), n_interval_decimals=0) if cycle in own else ""
-            coherence = number_text(known_mean(own[cycle].get("coherence"))) if cycle in own else ""
-            cells += [trait, f"{coherence} "]
-        table.add_row(*map(Text, cells))
-    return table
-
-
-def plain_table(caption: str = "") -> Table:
-    """A table whose only line is below its head."""
-    about = Text(caption, style="dim") if caption else None
-    return Table(box=box.SIMPLE_HEAD, padding=0, caption=about, caption_justify="left")

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 
 from idem_ray.config import LineageConfig
+from idem_ray.folder import Folder
 from idem_ray.models import cache_folder
-from idem_ray.records import SEED, CycleRecord, content_hash
+from idem_ray.records import SEED, CycleRecord, Sample, content_hash
 from idem_ray.settings import Rates
-from idem_ray.store import RunStore
+from idem_ray.store import RunStore, cycle_name
+
+_WRITING_SECONDS = 10
+"""A record is written later than the end of its cycle's seconds, by no more than this."""
 
 
 def known_rates(config: LineageConfig) -> Rates | None:
@@ -21,8 +25,9 @@ def keep_rates(config: LineageConfig, rates: Rates) -> None:
 
 
 def measured_rates(store: RunStore, records: Sequence[CycleRecord]) -> Rates | None:
-    """From a run's own committed cycles: tokens and judgments by the seconds of their stages. None where a stage has
-    not been at work yet."""
+    """From a run's own committed cycles: tokens and judgments by the seconds of their stages. A cycle that was resumed
+    tells nothing: its seconds are those of the last command, its samples those of all. None where a stage has not been
+    at work yet."""
     tokens = judgments = trained = 0
     seconds = dict.fromkeys(("generation", "judging", "training"), 0.0)
     for record in records:
@@ -30,6 +35,8 @@ def measured_rates(store: RunStore, records: Sequence[CycleRecord]) -> Rates | N
             continue
         # Rejected responses may be another lineage's, and seeds are nobody's.
         samples = [s for s in store.read_samples(record.cycle) if s.lineage == record.lineage and s.checkpoint != SEED]
+        if _was_resumed(store, record, samples):
+            continue
         tokens += sum(len(sample.response_ids or []) for sample in samples)
         judgments += sum(sample.trait_judge is not None for sample in samples)
         trained += int(record.training.get("n_tokens", 0))
@@ -44,8 +51,16 @@ def measured_rates(store: RunStore, records: Sequence[CycleRecord]) -> Rates | N
     )
 
 
-def _kept() -> RunStore:
-    return RunStore(str(cache_folder() / "rates"))
+def _was_resumed(store: RunStore, record: CycleRecord, samples: Sequence[Sample]) -> bool:
+    committed = store.written_at(f"{cycle_name(record.cycle)}/record.json")
+    first = min((s.generated_at for s in samples if s.generated_at is not None), default=None)
+    if committed is None or first is None:
+        return False
+    return committed - first > record.seconds["wall"] + _WRITING_SECONDS
+
+
+def _kept() -> Folder:
+    return Folder(str(cache_folder() / "rates"))
 
 
 def _name(config: LineageConfig) -> str:

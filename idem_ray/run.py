@@ -15,13 +15,13 @@ from rich.console import Console
 from idem_ray.anchors import Anchors
 from idem_ray.config import LineageConfig
 from idem_ray.errors import UserError, told_by
+from idem_ray.folder import Folder
 from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
 from idem_ray.lineage import Lineage
 from idem_ray.models import cache_folder, check_model, has_chat_template
 from idem_ray.records import CycleRecord, content_hash
 from idem_ray.settings import LocalJudgeSettings
 from idem_ray.show import show_tables, write_report
-from idem_ray.store import RunStore
 from idem_ray.tables import cycle_table, cycle_text, stage_table
 from idem_ray.terminal import Watch, chatter_to, plain_console, waiting
 from idem_ray.work import Work
@@ -160,28 +160,28 @@ def again(log: str) -> str:
     return f"nothing committed is lost: see {log}, then run the same command again"
 
 
-def log_file(store: RunStore) -> str:
+def log_file(folder: Folder) -> str:
     """Where Ray's and vLLM's chatter goes: into the folder, or where that is an object store, beside the caches."""
-    log = Path(f"{store.uri}/log.txt") if store.is_local else cache_folder() / f"{content_hash(store.uri)}.log.txt"
+    log = Path(f"{folder.uri}/log.txt") if folder.is_local else cache_folder() / f"{content_hash(folder.uri)}.log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     return str(log)
 
 
 @contextmanager
-def only_driver(stores: Sequence[RunStore]) -> Iterator[None]:
+def only_driver(folders: Sequence[Folder]) -> Iterator[None]:
     """Two drivers on one run would train and commit the same cycles against each other.
 
     Raises:
         UserError: another process of this machine is at work on one of the folders.
     """
-    locks = [FileLock(f"{cache_folder()}/locks/{content_hash(store.uri)}.lock", timeout=0) for store in stores]
+    locks = [FileLock(f"{cache_folder()}/locks/{content_hash(folder.uri)}.lock", timeout=0) for folder in folders]
     try:
-        for lock, store in zip(locks, stores, strict=True):
+        for lock, folder in zip(locks, folders, strict=True):
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire()
             except Timeout:
-                raise UserError(f"Another process is at work on {store.uri}: wait for it, or end it first.") from None
+                raise UserError(f"Another process is at work on {folder.uri}: wait for it, or end it first.") from None
         yield
     finally:
         for lock in locks:

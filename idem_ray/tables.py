@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 
 from rich import box
 from rich.table import Table
@@ -143,7 +144,7 @@ def overhead_share(seconds: dict[str, float]) -> str:
 
 def cycle_table(records: Sequence[CycleRecord]) -> Table:
     """A row for each cycle: its measures with 95 % intervals, its data, its loss and its time. Fits 80 columns."""
-    table = _table("[low, high]: 95 % interval" + _missing_text(records), padding=(0, 0, 0, 0))
+    table = _table("[low, high]: 95 % interval" + missing_text(records), padding=(0, 0, 0, 0))
     for heading in ("cycle", "trait", "coherence", "words", "distinct", "kept", "loss", "wall"):
         table.add_column(heading, justify="right", no_wrap=True)
     for record in by_cycle(records):
@@ -164,7 +165,7 @@ def cycle_table(records: Sequence[CycleRecord]) -> Table:
 
 def comparison_table(records: Sequence[CycleRecord], others: Sequence[CycleRecord]) -> Table:
     """Two judges' scores of the same cycles side by side: a row for each cycle that both have scored."""
-    table = _table("1: the run's own judges, 2: the others; [low, high]: 95 % interval" + _missing_text(others, " (2)"))
+    table = _table("1: the run's own judges, 2: the others; [low, high]: 95 % interval" + missing_text(others, " (2)"))
     for heading in ("cycle", "trait 1", "trait 2", "coherence 1", "coherence 2"):
         table.add_column(heading, justify="right", no_wrap=True)
     second = {record.cycle: record for record in others}
@@ -208,7 +209,7 @@ def bounds_text(name: str, estimate: Estimate | None) -> str:
     return f"{number_text(bounds[0])} to {number_text(bounds[1])}" if bounds else ""
 
 
-def _missing_text(records: Iterable[CycleRecord], whose: str = "") -> str:
+def missing_text(records: Iterable[CycleRecord], whose: str = "") -> str:
     said = [
         f"{estimate.n_missing} of {name}{whose} in "
         + ("the base model" if record.cycle < 0 else f"cycle {record.cycle}")
@@ -222,3 +223,15 @@ def _missing_text(records: Iterable[CycleRecord], whose: str = "") -> str:
 
 def _stage_cells(label: str, seconds: dict[str, float], stages: Sequence[str]) -> list[str]:
     return [label, *(number_text(seconds.get(stage)) for stage in stages), overhead_share(seconds)]
+
+
+def label(place: int) -> str:
+    """The letter that stands for a lineage: A to Z, then A1 to Z1 and so on."""
+    times, letter = divmod(place, len(ascii_uppercase))
+    return f"{ascii_uppercase[letter]}{times or ''}"
+
+
+def plain_table(caption: str = "") -> Table:
+    """A table whose only line is below its head."""
+    about = Text(caption, style="dim") if caption else None
+    return Table(box=box.SIMPLE_HEAD, padding=0, caption=about, caption_justify="left")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from idem_ray.errors import UserError
-from idem_ray.store import RunStore
+from idem_ray.folder import Folder
 
 _MODULES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 
 
-def check_trackers(names: Sequence[str], sweep: RunStore) -> None:
+def check_trackers(names: Sequence[str], sweep: Folder) -> None:
     """
     Raises:
         UserError: a tracker's package is not installed, or it lacks a setting.
@@ -26,7 +26,7 @@ def check_trackers(names: Sequence[str], sweep: RunStore) -> None:
         raise UserError("sweep.trackers has mlflow, and the sweep lies in an object store: set MLFLOW_TRACKING_URI.")
 
 
-def tracker_callbacks(names: Sequence[str], sweep: RunStore) -> list[Any]:
+def tracker_callbacks(names: Sequence[str], sweep: Folder) -> list[Any]:
     """Callbacks for Tune that write every cycle's measures. TensorBoard's files lie in the sweep's folder `tune/`;
     MLflow goes where MLFLOW_TRACKING_URI points, else into the sweep's folder; Weights & Biases takes WANDB_*
     variables, its key among them."""
@@ -43,7 +43,7 @@ def tracker_callbacks(names: Sequence[str], sweep: RunStore) -> list[Any]:
     return [makers[tracker]() for tracker in names]
 
 
-def _mlflow_uri(sweep: RunStore) -> str | None:
+def _mlflow_uri(sweep: Folder) -> str | None:
     if os.environ.get("MLFLOW_TRACKING_URI") or not sweep.is_local:
         return None  # MLflow reads the variable itself
     return f"sqlite:///{sweep.uri}/mlflow.db"

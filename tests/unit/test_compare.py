@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idem_ray.compare import contrast_table, contrasts, difference, judge_warnings, samples_reader, show_comparison
+from idem_ray.compare import contrasts, difference, judge_warnings, samples_reader
+from idem_ray.compare_show import contrast_table, cycle_tables, settings_table, show_comparison
+from idem_ray.config import parse_config
 from idem_ray.curves import LineageCurves, read_lineages
 from idem_ray.errors import UserError
 from idem_ray.measure import estimate, measure
-from idem_ray.records import Sample
+from idem_ray.records import Estimate, Sample
 from idem_ray.store import RunStore
-from tests.unit.test_curves import DPO, record, write_run
+from idem_ray.tables import label
+from tests.unit.test_curves import DPO, SETTINGS, chain, record, write_run
 from tests.unit.test_listing import printed
 from tests.unit.test_report import Page, sample
 
@@ -297,3 +300,37 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     Path(two.path("config.json")).write_text(json.dumps({"name": "x"}))
     with pytest.raises(UserError, match="two/config.json: field 'trait' is missing"):
         show_comparison([one, two.uri])
+
+
+def test_letters_go_on_after_z() -> None:
+    assert [label(place) for place in (0, 25, 26, 51, 52)] == ["A", "Z", "A1", "Z1", "A2"]
+    assert len({label(place) for place in range(400)}) == 400
+
+
+def test_lineages_stand_side_by_side(tmp_path: Path) -> None:
+    both = {"regime": {**DPO, "init": "previous", "reference": "previous"}}
+    write_run(tmp_path / "family" / "continual", [*chain(40.0), record(1, 60.0)], **both)
+    write_run(tmp_path / "family" / "reinit", [*chain(40.0), record(1, 30.0)], regime=DPO)
+    write_run(tmp_path / "single", chain(40.0, None, 20.4), n_cycles=3)
+    lineages = read_lineages([str(tmp_path / "family"), str(tmp_path / "single")])
+    lines = printed(settings_table(lineages))
+    assert "A continual 2/6" in " ".join(lines[2].split()) and "init previous, reference previous" in lines[2]
+    (table,) = cycle_tables(lineages, 110)
+    rows = [" ".join(line.split()) for line in printed(table)]
+    assert rows[0] == "A: continual B: reinit C: single"
+    assert rows[1] == "cycle trait coh. trait coh. trait coh."
+    assert rows[3] == "base 5.0 [5, 7] 89.8 5.0 [5, 7] 89.8 5.0 [5, 7] 89.8"
+    assert rows[5] == "1 60.0 [60, 62] 90.4 30.0 [30, 32] 90.4 – 90.4"
+    assert rows[6] == "2 20.4 [20, 22] 90.8", "only one lineage has come so far"
+    assert "36 of trait of C in cycle 1" in " ".join(rows[7:])
+
+
+def test_many_lineages_are_split_over_tables_that_fit() -> None:
+    config = parse_config({**SETTINGS, "name": "x"})
+    scores = {name: Estimate(100.0, 99.6, 100.0, 9) for name in ("trait", "coherence")}
+    end = record(0, 1.0, measures=scores)
+    lineages = [LineageCurves(f"a_name_with_twenty_{place}", f"/x/{place}", config, [end]) for place in range(11)]
+    tables = cycle_tables(lineages, 110)
+    assert len(tables) == 3
+    rows = [line for table in tables for line in printed(table)]
+    assert sum(row.count("100.0 [100, 100]") for row in rows) == 11

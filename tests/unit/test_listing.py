@@ -10,21 +10,17 @@ import pytest
 from rich.console import Console
 
 from idem_ray.config import parse_config
-from idem_ray.curves import LineageCurves, read_lineages
 from idem_ray.errors import UserError
 from idem_ray.listing import (
     Found,
     age_text,
-    cycle_tables,
     find_runs,
-    label,
     regime_text,
     runs_table,
-    settings_table,
     show_runs,
     trait_path,
 )
-from idem_ray.records import CycleRecord, Estimate
+from idem_ray.records import CycleRecord
 from idem_ray.store import RunStore
 from tests.unit.test_curves import DPO, SETTINGS, chain, record, write_run
 
@@ -125,7 +121,7 @@ def test_a_damaged_run_costs_one_line(folder: Path, capsys: pytest.CaptureFixtur
         ("fork", "that run is gone: restore it."),
         ("lost", "it has no config.json."),
         ("other", "unknown field 'colour'"),
-        ("family/half", "cannot be read (KeyError: 'checkpoint')"),
+        ("family/half", "is no record of this version's (KeyError: 'checkpoint')"),
     ):
         assert said in told[f"cannot read {name}"]
 
@@ -213,36 +209,6 @@ def test_long_names_and_all_switches_fit(tmp_path: Path) -> None:
     write_run(tmp_path / "a_sweep_with_a_long_name" / "and_a_lineage_with_one", chain(100.0), regime=regime, **more)
     lines = printed(runs_table(find_runs(str(tmp_path)), NOW))
     assert any("dpo previous/previous," in line and "5 → 100" in line for line in lines)
-
-
-def test_letters_go_on_after_z() -> None:
-    assert [label(place) for place in (0, 25, 26, 51, 52)] == ["A", "Z", "A1", "Z1", "A2"]
-    assert len({label(place) for place in range(400)}) == 400
-
-
-def test_lineages_stand_side_by_side(folder: Path) -> None:
-    lineages = read_lineages([str(folder / "family"), str(folder / "single")])
-    lines = printed(settings_table(lineages))
-    assert "A continual 2/6" in " ".join(lines[2].split()) and "init previous, reference previous" in lines[2]
-    (table,) = cycle_tables(lineages, 110)
-    rows = [" ".join(line.split()) for line in printed(table)]
-    assert rows[0] == "A: continual B: reinit C: single"
-    assert rows[1] == "cycle trait coh. trait coh. trait coh."
-    assert rows[3] == "base 5.0 [5, 7] 89.8 5.0 [5, 7] 89.8 5.0 [5, 7] 89.8"
-    assert rows[5] == "1 60.0 [60, 62] 90.4 30.0 [30, 32] 90.4 – 90.4"
-    assert rows[6] == "2 20.4 [20, 22] 90.8", "only one lineage has come so far"
-    assert "36 of trait of C in cycle 1" in " ".join(rows[7:])
-
-
-def test_many_lineages_are_split_over_tables_that_fit() -> None:
-    config = parse_config({**SETTINGS, "name": "x"})
-    scores = {name: Estimate(100.0, 99.6, 100.0, 9) for name in ("trait", "coherence")}
-    end = record(0, 1.0, measures=scores)
-    lineages = [LineageCurves(f"a_name_with_twenty_{place}", f"/x/{place}", config, [end]) for place in range(11)]
-    tables = cycle_tables(lineages, 110)
-    assert len(tables) == 3
-    rows = [line for table in tables for line in printed(table)]
-    assert sum(row.count("100.0 [100, 100]") for row in rows) == 11
 
 
 def test_a_run_says_its_status_if_it_is_damaged() -> None:

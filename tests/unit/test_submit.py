@@ -11,7 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -117,7 +117,7 @@ class JobServer:
         await socket.send_str("cycle 0\n")
         await socket.send_str("cycle 1\n")
         if self.log_breaks and request.transport:
-            request.transport.abort()  # type: ignore[attr-defined]
+            cast(asyncio.WriteTransport, request.transport).abort()
         while not self.log_ends:
             await asyncio.sleep(0.1)
         await socket.close()
