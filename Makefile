@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/idem-ray run jobs/configs/laptop_sft.yaml
 
 test: lint
-	$(BIN)/python -m pytest -m "not gpu and not bench"
+	$(BIN)/python -m pytest -m "not gpu and not bench" --durations=15
 
 test-fast: setup
 	$(BIN)/python -m pytest tests/unit

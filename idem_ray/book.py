@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from idem_ray.calibrate import STEP, Calibration
+from idem_ray.calibrate import Calibration
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
@@ -35,6 +35,10 @@ class Book:
         """Whether a lineage with these values has been placed."""
         return repr(values) in self._numbers
 
+    def n_calibration(self, values: Sequence[dict[str, Any]]) -> int:
+        """Cycles that `calibrate` may have to train and measure, at most."""
+        return sum(calibration.most_cycles for calibration, _ in self._open_calibrations(values))
+
     def calibrate(
         self, values: Sequence[dict[str, Any]], session: Session, console: Console, at_work: dict[str, str]
     ) -> None:
@@ -43,13 +47,10 @@ class Book:
         Raises:
             UserError: a target is out of reach.
         """
-        for own in values:
-            target = self._sweep.target(own)
-            if target is not None:
-                calibration = self._calibration(own)
-                # Another sweep may be about to train the very same models.
-                with only_driver([Folder(calibration.run_config(STEP).output)]):
-                    calibration.n_seed(target, session, console, at_work)
+        for calibration, target in self._open_calibrations(values):
+            # Another sweep may be about to train the very same models.
+            with only_driver([Folder(calibration.folder)]):
+                calibration.n_seed(target, session, console, at_work)
 
     def place(self, values: dict[str, Any]) -> Trial:
         """The lineage with these values, with the settings as they are now, written down.
@@ -69,6 +70,17 @@ class Book:
         trial = Trial(number, name, values, config, failure)
         self._ledger.write(trial)
         return trial
+
+    def _open_calibrations(self, values: Sequence[dict[str, Any]]) -> list[tuple[Calibration, float]]:
+        """What must be calibrated before lineages with these values can be placed, and to which trait score, each
+        once."""
+        found = {}
+        for own in values:
+            target = self._sweep.target(own)
+            if target is not None and not self.is_known(own):
+                calibration = self._calibration(own)
+                found[calibration.folder, target] = calibration, target
+        return list(found.values())
 
     def _config(self, values: dict[str, Any], name: str) -> LineageConfig:
         n_seed = None

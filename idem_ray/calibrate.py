@@ -51,6 +51,11 @@ def search_n_seed(score: Callable[[int], float], target: float, largest: int) ->
     return STEP * low if STEP * low <= largest else None
 
 
+def most_steps(largest: int) -> int:
+    """Scores that `search_n_seed` asks for at most."""
+    return (largest // STEP).bit_length()
+
+
 @dataclass
 class Calibration:
     """The cycle-0 models of one trait and setting by n_seed, each a run of one cycle in the folder `calibration` below
@@ -69,6 +74,16 @@ class Calibration:
         """The largest n_seed that the trait's data allow, at most `LARGEST`."""
         examples = data_of(self.config.regime).examples_with_trait(load_trait(self.config.trait))
         return min(LARGEST, len(examples))
+
+    @property
+    def most_cycles(self) -> int:
+        """Cycles that a search may have to train and measure."""
+        return most_steps(self.largest)
+
+    @property
+    def folder(self) -> str:
+        """Where its runs lie."""
+        return self.run_config(STEP).output
 
     def run_config(self, n_seed: int) -> LineageConfig:
         """Settings of the run that measures this n_seed: the lineage's, without what its cycle 0 does not ask for
@@ -133,7 +148,9 @@ class Calibration:
             console.print(f"calibration to {target:g}: n_seed {n_seed}: trait {trait}", highlight=False, markup=False)
             return _trait(record)
 
-        return self._found(search_n_seed(score, target, self.largest), target)
+        n_seed = self._found(search_n_seed(score, target, self.largest), target)
+        console.print(f"calibrated to {target:g}: n_seed is {n_seed}", highlight=False, markup=False)
+        return n_seed
 
     def share(self, shared: SharedWork, plan: Plan) -> None:
         """Offer the cycles of this calibration to a lineage whose n_seed is one of them."""

@@ -45,6 +45,7 @@ class _Search:
             serve.
         settings: of a sweep; None in a family.
         calibrate: finds the n_seed that are still to be calibrated, and gives the lineages.
+        n_calibration: cycles that this may take.
         n_new: lineages that Optuna is to propose.
         book: writes them down.
     """
@@ -53,6 +54,7 @@ class _Search:
     trials: list[Trial]
     settings: SweepSettings | None = None
     calibrate: Callable[[Session, Console, dict[str, str]], list[Trial]] | None = None
+    n_calibration: int = 0
     n_new: int = 0
     book: Book | None = None
 
@@ -95,7 +97,10 @@ class _Search:
         n_at_once = min(cluster.n_lineages, self.n_total)
         given = self.settings.rates if self.settings else None
         roles = roles_for(self.configs, n_at_once)
-        return plan_lines(self.n_total, n_at_once, roles, amount, given or known_rates(config))
+        lines = plan_lines(self.n_total, n_at_once, roles, amount, given or known_rates(config))
+        if self.n_calibration:
+            lines.append(f"  before that n_seed is calibrated: at most {self.n_calibration} further cycles")
+        return lines
 
 
 def run_family(configs: Sequence[LineageConfig]) -> None:
@@ -131,7 +136,7 @@ def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
     check_models(configs)
     plans = [Plan.of(config) for config in configs]
     if plan_only:
-        _tell_plan(_Search(plans, [], settings))
+        _tell_plan(_Search(plans, [], settings, n_calibration=Book(sweep, ledger).n_calibration(values)))
         return
     with only_driver([ledger.store]):
         _run_sweep(sweep, ledger, values, plans)
@@ -154,17 +159,17 @@ def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]],
             book.calibrate(wanted, session, console, at_work)
             return [book.place(own) for own in values]
 
-        search.calibrate = calibrate
+        search.calibrate, search.n_calibration = calibrate, book.n_calibration(wanted)
     _run(ledger, search, _opened(search.trials))
 
 
 def _tell_plan(search: _Search) -> None:
-    console = plain_console(sys.stdout)
-    for line in search.plan():
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
-    place = join_ray(roles_for(search.configs, search.configs[0].cluster.n_lineages))
-    ray.shutdown()
-    console.print(f"all of them find a place {place}")
+    with chatter_to(os.devnull) as console:
+        for line in search.plan():
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        place = join_ray(roles_for(search.configs, search.configs[0].cluster.n_lineages))
+        ray.shutdown()
+        console.print(f"all of them find a place {place}")
 
 
 def _opened(trials: Sequence[Trial]) -> dict[int, Work]:

@@ -58,12 +58,15 @@ def test_a_calibrated_lineage_shares_the_cycle_0_that_was_measured(tmp_path: Pat
     values = {"n_sampled": 4}
     book = Book(config, Ledger(config.uri))
     assert not book.is_known(values)
+    both = [values, {"n_sampled": 8}]
+    assert book.n_calibration(both) == Calibration(config.lineage(values), str(tmp_path)).most_cycles, "one for both"
     with pytest.raises(UserError, match="cannot stand beside a search over what changes cycle 0"):
         book.place(values)
     calibration = Calibration(config.lineage({"n_sampled": 8}), str(tmp_path))
     for n_seed in range(2, calibration.largest + 1, 2):
         measured(calibration, n_seed, 3.0 * n_seed)
     assert calibration.known_n_seed(40) == 14
+    assert book.is_known(values) and book.n_calibration(both) == 0
     trial = book.place(values)
     assert (trial.config.n_seed, trial.config.n_original, trial.name) == (14, 2, "n_sampled_4")
     plan = Plan.of(trial.config)
