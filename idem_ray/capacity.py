@@ -185,8 +185,13 @@ def plan_lines(
         f"responses judged ({amount.judge_calls:,} calls of a language model)",
     ]
     if rates is None:
-        return [*lines, "  hours: known once the first lineage has trained (or give sweep.rates)"]
+        return [*lines, "  hours: told once the first lineage is done (or give sweep.rates)"]
+    return [*lines, f"  {hours_text(amount, rates)}"]
+
+
+def hours_text(amount: Amount, rates: Rates) -> str:
+    """How long it takes at most, from its beginning to its end."""
     seconds = amount.seconds(rates)
     stages = ", ".join(f"{stage} {value / 3600:.2f}" for stage, value in seconds.items())
     longest, whole = max(seconds.values()) / 3600, sum(seconds.values()) / 3600
-    return [*lines, f"  hours at most: {longest:.2f} (stages overlap) to {whole:.2f} (one after another): {stages}"]
+    return f"hours at most: {longest:.2f} (stages overlap) to {whole:.2f} (one after another): {stages}"

@@ -1,6 +1,6 @@
 """How fast this cluster works, from what it has done: for estimates of what is still to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from idem_ray.config import LineageConfig
 from idem_ray.folder import Folder
@@ -19,9 +19,13 @@ def known_rates(config: LineageConfig) -> Rates | None:
     return Rates.model_validate(known) if known else None
 
 
-def keep_rates(config: LineageConfig, rates: Rates) -> None:
-    """Remember rates for the next command."""
-    _kept().write_json(_name(config), rates.model_dump())
+def learn_rates(lineages: Iterable[LineageConfig]) -> None:
+    """Remember for the next plan what the first of these lineages tells that has been at work in all stages."""
+    for config in lineages:
+        store = RunStore(config.run_uri)
+        if rates := measured_rates(store, store.records()):
+            _kept().write_json(_name(config), rates.model_dump())
+            return
 
 
 def measured_rates(store: RunStore, records: Sequence[CycleRecord]) -> Rates | None:

@@ -14,7 +14,7 @@ from ray import tune
 from rich.console import Console
 
 from idem_ray.book import Book
-from idem_ray.capacity import TRIAL_CPUS, amount_of, plan_lines
+from idem_ray.capacity import TRIAL_CPUS, Amount, amount_of, hours_text, plan_lines
 from idem_ray.config import LineageConfig
 from idem_ray.config_file import SweepConfig
 from idem_ray.errors import UserError
@@ -23,10 +23,11 @@ from idem_ray.judges.endpoint import NO_LOGPROBS, EndpointSpec
 from idem_ray.ledger import Ledger, Trial
 from idem_ray.objective import Objective, Stop
 from idem_ray.plan import Plan
-from idem_ray.rates import keep_rates, known_rates, measured_rates
+from idem_ray.rates import known_rates, learn_rates
 from idem_ray.run import again, check_models, in_background, log_file, only_driver, tell_failure
 from idem_ray.search import SweepSettings
 from idem_ray.session import Session, join_ray, open_session, roles_for
+from idem_ray.settings import Rates
 from idem_ray.shared import Locks
 from idem_ray.suggestions import OptunaProposals, Suggestions
 from idem_ray.sweep_show import Teller, read_swept, show_lineages, write_sweep_page
@@ -87,17 +88,25 @@ class _Search:
         """Lineages in the end."""
         return self.settings.n_lineages if self.settings and self.is_optuna else len(self.plans)
 
-    def plan(self) -> list[str]:
-        """What it takes on this cluster, from the beginning (`capacity.plan_lines`)."""
-        config, cluster = self.configs[0], self.configs[0].cluster
-        amount = amount_of(self.plans)
-        if self.is_optuna:  # what will be proposed is not known: as if each were the largest of the space
-            largest = max((amount_of([plan]) for plan in self.plans), key=lambda found: found.training_tokens)
-            amount = largest.times(self.n_total)
-        n_at_once = min(cluster.n_lineages, self.n_total)
+    @property
+    def rates(self) -> Rates | None:
+        """Given, or known from what this cluster has done."""
         given = self.settings.rates if self.settings else None
+        return given or known_rates(self.configs[0])
+
+    def amount(self) -> Amount:
+        """How much there is to do, from the beginning."""
+        if not self.is_optuna:
+            return amount_of(self.plans)
+        # What will be proposed is not known: as if each were the largest of the space.
+        largest = max((amount_of([plan]) for plan in self.plans), key=lambda found: found.training_tokens)
+        return largest.times(self.n_total)
+
+    def plan(self) -> list[str]:
+        """What it takes on this cluster (`capacity.plan_lines`)."""
+        n_at_once = min(self.configs[0].cluster.n_lineages, self.n_total)
         roles = roles_for(self.configs, n_at_once)
-        lines = plan_lines(self.n_total, n_at_once, roles, amount, given or known_rates(config))
+        lines = plan_lines(self.n_total, n_at_once, roles, self.amount(), self.rates)
         if self.n_calibration:
             lines.append(f"  before that n_seed is calibrated: at most {self.n_calibration} further cycles")
         return lines
@@ -228,13 +237,18 @@ def _at_work(ledger: Ledger, search: _Search, todo: list[Trial], console: Consol
         at_work: dict[str, str] = {}
         watch = Watch(session.pools.board, at_work, console, config.cluster.stall_timeout_seconds)
 
+        def hours() -> str | None:
+            learn_rates(trial.config for trial in ledger.trials())
+            return hours_text(search.amount(), search.rates) if search.rates else None
+
         def task() -> None:
             waiting_for = todo
             if search.calibrate:
                 search.trials = search.calibrate(session, console, at_work)
                 at_work.clear()
                 waiting_for = _todo(search, _opened(search.trials))
-            teller = Teller(ledger, console, at_work, search.n_total, len(search.trials) - len(waiting_for))
+            n_done = len(search.trials) - len(waiting_for)
+            teller = Teller(ledger, console, at_work, search.n_total, n_done, None if search.rates else hours)
             locks = Locks()
             try:
                 _tuner(ledger, search, waiting_for, session, teller, locks).fit()
@@ -245,17 +259,7 @@ def _at_work(ledger: Ledger, search: _Search, todo: list[Trial], console: Consol
             error = in_background(task, watch, log, console)
         if error:
             tell_failure(error, ledger.store.uri.split("/")[-1], console, log)
-        _keep_rates(ledger, config)
-
-
-def _keep_rates(ledger: Ledger, config: LineageConfig) -> None:
-    """Of the first lineage that has been at work in all stages."""
-    for trial in ledger.trials():
-        work = Work.of(trial.config)
-        rates = measured_rates(work.store, work.done)
-        if rates:
-            keep_rates(config, rates)
-            return
+        learn_rates(trial.config for trial in ledger.trials())
 
 
 def _tuner(

@@ -1,7 +1,7 @@
 """What a person sees of lineages side by side: a line for each cycle, then one table and one page of all."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,14 +26,23 @@ from idem_ray.work import is_complete
 class Teller(tune.Callback):
     """Tells of every cycle and failure as Tune hears of it, and which lineages are at work."""
 
-    def __init__(self, ledger: Ledger, console: Console, at_work: dict[str, str], n_total: int, n_done: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        console: Console,
+        at_work: dict[str, str],
+        n_total: int,
+        n_done: int,
+        hours: Callable[[], str | None] | None = None,
+    ) -> None:
         """
         Args:
             at_work: kept up to date: lineage hash -> name.
             n_total: lineages of the sweep, of which `n_done` are done.
+            hours: how long the whole takes, asked when a lineage is done until it is known; None: that has been told.
         """
         self._ledger, self._console, self._at_work = ledger, console, at_work
-        self._n_total, self._n_done = n_total, n_done
+        self._n_total, self._n_done, self._hours = n_total, n_done, hours
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restoration that goes by the ledger here; a terminal cannot be."""
@@ -72,6 +81,9 @@ class Teller(tune.Callback):
         else:
             self._n_done += 1
             self._say(f"{known.name} is done ({self._n_done} of {self._n_total})")
+            if self._hours and self._n_done < self._n_total and (text := self._hours()):
+                self._say(f"the whole, {text}")
+                self._hours = None
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         known = self._ended(trial)

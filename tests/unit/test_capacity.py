@@ -67,7 +67,7 @@ def test_hours_by_stage() -> None:
     told = "\n".join(plan_lines(1, 1, LAPTOP, amount, rates))
     hours = amount.training_tokens / 36000
     assert f"training {hours:.2f}" in told and "one after another" in told
-    assert "hours: known once" in "\n".join(plan_lines(1, 1, LAPTOP, amount, None))
+    assert "hours: told once" in "\n".join(plan_lines(1, 1, LAPTOP, amount, None))
 
 
 @pytest.mark.parametrize("largest", [2, 3, 24, 25, 200])
