@@ -135,7 +135,7 @@ def show_lineages(swept: Sequence[SweptLineage], console: Console) -> None:
         last = records.get(last_cycle(lineage.curves.records) or 0)
 
         def text(record: CycleRecord | None, measure: str = "trait") -> str:
-            return estimate_text(record.measures.get(measure)) if record else ABSENT
+            return estimate_text(record.measures.get(measure), n_interval_decimals=0) if record else ABSENT
 
         cells = [
             lineage.curves.name,
