@@ -20,7 +20,7 @@ from idem_ray.errors import UserError
 from idem_ray.records import TrainingRow
 from idem_ray.rows import RowStream
 from idem_ray.settings import Training
-from idem_ray.trainers import REFERENCE_ADAPTER, Reference, make_trainer
+from idem_ray.trainers import REFERENCE_ADAPTER, Reference, check_finite, make_trainer
 
 StepReport = Callable[[int, int], None]
 """Called after each optimiser step with (steps done, steps in all)."""
@@ -113,7 +113,7 @@ class FinetuneSession:
             reference_folder: DPO's reference; None is the base model.
 
         Raises:
-            UserError: the stream was empty, or the loss became NaN (the mend is a lower learning rate).
+            UserError: the stream was empty, or the loss, a gradient or a weight is no finite number (nothing is saved).
         """
         stream = RowStream(rows, order.n_rows, self._share)
         full = order.settings.weights == "full"
@@ -123,14 +123,12 @@ class FinetuneSession:
             model = self._full_model(init_folder) if full else self._attach_adapter(order, init_folder)
             reference = self._reference(model, full, reference_folder) if order.beta else None
             trainer = make_trainer(
-                order, model, self._tokenizer, stream, reference, scratch, [_step_callback(report_step, self._share)]
+                order, model, self._tokenizer, stream, reference, scratch, [_at_steps(order, report_step, self._share)]
             )
             outcome = trainer.train()
             ended = time.time()
             losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-            if not all(math.isfinite(loss) for loss in [outcome.training_loss, *losses]):
-                rate = order.settings.learning_rate
-                raise UserError(f"The training loss is not finite at learning rate {rate:g}: lower it.")
+            _check_weights(model, order)
             self._save(model, full, output_folder)
         finally:
             if self._share:
@@ -203,7 +201,21 @@ class FinetuneSession:
         return Reference(model, REFERENCE_ADAPTER if folder else None, is_policy=True)
 
 
-def _step_callback(report_step: StepReport | None, share: CoreShare | None) -> Any:
+def _check_weights(model: Any, order: TrainingOrder) -> None:
+    """The last step's update is followed by no loss that would show it.
+
+    Raises:
+        UserError: a trained weight is not finite.
+    """
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not weight.isfinite().all():
+            raise UserError(
+                f"Training has broken down: weights of {name} are not finite after step {order.n_steps}; lower "
+                f"training.learning_rate ({order.settings.learning_rate:g}). Nothing of it is kept."
+            )
+
+
+def _at_steps(order: TrainingOrder, report_step: StepReport | None, share: CoreShare | None) -> Any:
     from transformers import TrainerCallback
 
     class AtSteps(TrainerCallback):  # type: ignore[misc]
@@ -214,6 +226,11 @@ def _step_callback(report_step: StepReport | None, share: CoreShare | None) -> A
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if report_step:
                 report_step(state.global_step, state.max_steps)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            for key, what in (("loss", "loss"), ("grad_norm", "norm of the gradient")):  # one log a step
+                if key in (logs or {}):
+                    check_finite(what, float(logs[key]), order, state.global_step)
 
     return AtSteps()
 

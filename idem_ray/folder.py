@@ -67,7 +67,12 @@ class Folder:
             raise UserError(f"Cannot write {self.path(name)}: {error.strerror or error}.") from error
 
     def write_json(self, name: str, data: Any) -> None:
-        self.write_bytes(name, json.dumps(data, indent=2, ensure_ascii=False).encode())
+        """Write JSON as `write_bytes` does.
+
+        Raises:
+            ValueError: it holds a number that is none (NaN, infinity): what is missing is None.
+        """
+        self.write_bytes(name, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False).encode())
 
     def read_json(self, name: str) -> Any | None:
         """The content of a JSON file, or None when there is none.

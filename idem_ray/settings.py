@@ -12,9 +12,10 @@ Policy = Literal["base", "previous"]
 
 
 class Settings(BaseModel):
-    """Parent of all settings: immutable, and a misspelt field is an error rather than ignored."""
+    """Parent of all settings: immutable, a misspelt field is an error rather than ignored, and so is a number that is
+    none (.nan, .inf)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Sft(Settings):

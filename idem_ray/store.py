@@ -120,18 +120,19 @@ class RunStore(Folder):
     # Samples ---------------------------------------------------------------------------------------------------
 
     def write_samples(self, cycle: int, samples: Sequence[Sample]) -> None:
-        """Persist samples of a cycle as one Parquet file. Its name follows from their ids: a retried task overwrites
-        its own file instead of adding a second one."""
+        """Persist samples of a cycle as one Parquet file. Its name follows from their ids and from which of them are
+        judged: a retried task overwrites its own file instead of adding a second one, and what is not judged never
+        overwrites what is."""
         if not samples:
             return
         table = pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SAMPLE_SCHEMA)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
-        name = content_hash(*sorted(sample.id for sample in samples))
-        self.write_bytes(f"{cycle_name(cycle)}/samples-{name}.parquet", sink.getvalue().to_pybytes())
+        self.write_bytes(f"{cycle_name(cycle)}/{_samples_file(samples)}", sink.getvalue().to_pybytes())
 
     def read_samples(self, cycle: int, purpose: str | None = None) -> list[Sample]:
-        """A cycle's persisted samples, each once, ordered by id."""
+        """A cycle's persisted samples, each once, ordered by id. Of a sample that was persisted several times (as a
+        stream made it, and again when it was judged) it is the version that holds the most."""
         samples = self.owner(cycle)._own_samples(cycle)
         return [sample for sample in samples if purpose in (None, sample.purpose)]
 
@@ -139,7 +140,10 @@ class RunStore(Folder):
         found: dict[str, Sample] = {}
         for file in self._files(cycle_name(cycle), ".parquet"):
             for row in pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist():
-                found[row["id"]] = Sample(**row)
+                sample = Sample(**row)
+                known = found.get(sample.id)
+                if known is None or _how_much(sample) >= _how_much(known):
+                    found[sample.id] = sample
         return [found[key] for key in sorted(found)]
 
     def compact_samples(self, cycle: int) -> None:
@@ -148,9 +152,8 @@ class RunStore(Folder):
         if len(files) > 1:
             samples = self._own_samples(cycle)
             self.write_samples(cycle, samples)
-            name = content_hash(*(sample.id for sample in samples))
             for file in files:
-                if not file.endswith(f"samples-{name}.parquet"):
+                if not file.endswith(f"/{_samples_file(samples)}"):
                     self._fs.delete_file(file)
 
     # Cycles and checkpoints ------------------------------------------------------------------------------------
@@ -217,6 +220,22 @@ class RunStore(Folder):
 def cycle_name(cycle: int) -> str:
     """A cycle's folder within a run."""
     return "cycle-base" if cycle == BASE_CYCLE else f"cycle-{cycle:03d}"
+
+
+def _samples_file(samples: Sequence[Sample]) -> str:
+    parts = sorted(f"{sample.id} judged" if sample.trait_judge else sample.id for sample in samples)
+    return f"samples-{content_hash(*parts)}.parquet"
+
+
+def _how_much(sample: Sample) -> tuple[bool, bool, bool, int]:
+    """Generated, judged for the trait, for coherence, and how many of the scores are not missing."""
+    scores = (sample.trait_score, sample.coherence_score)
+    return (
+        sample.response_ids is not None,
+        sample.trait_judge is not None,
+        sample.coherence_judge is not None,
+        sum(score is not None for score in scores),
+    )
 
 
 def _link(cycle: int) -> str:

@@ -5,12 +5,14 @@ third of the model that made training 1.2 times slower (in turns on two cores, 2
 references, the base model or the adapter that training starts from; init and reference are separate choices here.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from idem_ray.errors import UserError
 from idem_ray.rows import NOT_TRAINED, RowStream, collate
 
 if TYPE_CHECKING:
@@ -67,6 +69,25 @@ def answer_logprobs(model: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
     counts = trained.sum(dim=1)
     sequence = torch.arange(len(labels), device=losses.device).repeat_interleave(counts)
     return -torch.zeros(len(labels), device=losses.device).index_add(0, sequence, losses), counts
+
+
+def check_finite(what: str, value: float, order: "TrainingOrder", step: int) -> None:
+    """End training whose numbers have become NaN or infinite: every weight would follow.
+
+    Args:
+        step: the optimiser step (from 1) that `value` is of.
+
+    Raises:
+        UserError: the value is not finite.
+    """
+    if math.isfinite(value):
+        return
+    where = f"step {step} of {order.n_steps}"
+    if step == 1:
+        mend = "nothing was learnt before it, so the weights that training starts from, or its data, are not usable"
+    else:
+        mend = f"lower training.learning_rate ({order.settings.learning_rate:g})"
+    raise UserError(f"Training has broken down at {where}: the {what} is {value:g}; {mend}. Nothing of it is kept.")
 
 
 def make_trainer(
@@ -151,6 +172,8 @@ def _dpo(order: "TrainingOrder", reference: Reference) -> tuple[Any, Any]:
             reference_chosen, reference_rejected = self._against(inputs)
             margins = beta * ((chosen - reference_chosen) - (rejected - reference_rejected))
             self._margins.append(float(margins.detach().mean()))
+            # The loss of an infinite margin is 0, and would pass.
+            check_finite("preference margin", self._margins[-1], order, self.state.global_step + 1)
             return -torch.nn.functional.logsigmoid(margins).mean()
 
         def _against(self, inputs: Any) -> tuple[Any, Any]:
@@ -205,6 +228,7 @@ def _arguments(order: "TrainingOrder") -> dict[str, Any]:
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "logging_strategy": "steps",
+        "logging_nan_inf_filter": False,  # by default a loss that is NaN is logged as 0
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,38 @@ def test_commit_compacts_and_marks_last(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cycle-001").glob("*.parquet"))) == 1
     record = store.record(1)
     assert record is not None and record.measures == make_record(1).measures
+
+
+def test_a_judged_sample_is_never_replaced_by_an_unjudged_one(tmp_path: Path) -> None:
+    """Row 20 of the trial: the base model's answers are persisted unjudged with the probe's contrast answers, and again
+    when they are judged, in blocks of other samples and so under other names."""
+    bare = [make_sample(number, coherence_missing=None, coherence_judge=None) for number in range(4)]
+    judged = [
+        sample.replace(trait_score=10.0 * number, trait_judge="t", coherence_score=90.0, coherence_judge="c")
+        for number, sample in enumerate(bare)
+    ]
+    blocks = [bare[:3], bare[3:], judged[:1], judged[1:], bare, judged[:2]]
+    for number, order in enumerate(itertools.permutations(blocks, 4)):
+        store = RunStore(str(tmp_path / f"run-{number}"))
+        for block in order:
+            store.write_samples(1, block)
+        known = {sample.id for block in order for sample in block if sample.trait_judge}
+        written = {sample.id for block in order for sample in block}
+        expected = [j if j.id in known else b for j, b in zip(judged, bare, strict=True) if b.id in written]
+        assert store.read_samples(1) == expected
+        store.compact_samples(1)
+        assert store.read_samples(1) == expected
+        store.write_samples(1, bare)  # a task of the first stream, tried again after everything else
+        assert [s for s in store.read_samples(1) if s.trait_judge] == [s for s in expected if s.trait_judge]
+
+
+def test_a_judgment_outlives_one_that_failed(tmp_path: Path) -> None:
+    store = RunStore(str(tmp_path))
+    failed = make_sample(1, trait_missing="timeout", trait_judge="t")
+    store.write_samples(1, [failed, make_sample(2)])
+    store.write_samples(1, [failed.replace(trait_score=40.0, trait_missing=None)])
+    store.write_samples(1, [failed, make_sample(3)])
+    assert [sample.trait_score for sample in store.read_samples(1)] == [40.0, None, None]
 
 
 def test_records_begin_with_the_base_model(tmp_path: Path) -> None:
