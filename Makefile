@@ -44,7 +44,7 @@ lock: setup
 
 # What the embedded judge has read of the shipped traits' examples, after a change of these or of the embedded model.
 states: setup
-	$(BIN)/python -m idem_ray.judges.shipped
+	$(BIN)/python .ci/judge_states.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache idem_ray.egg-info

@@ -27,8 +27,8 @@ def contrast(
     """
     if not out and not csv:
         raise UserError("Nothing to write: give --out figure.png, --csv curves.csv, or both.")
-    from idem_ray.curve_figure import check_figure_path, contrast_figure, save_figure
-    from idem_ray.curves import read_lineages, write_csv
+    from idem_ray.report.figure import check_figure_path, contrast_figure, save_figure, write_csv
+    from idem_ray.store.finished import read_lineages
 
     for path in out or []:
         check_figure_path(path)

@@ -32,15 +32,15 @@ def run(
 
     Example: idem-ray run jobs/configs/laptop_sft.yaml --set trait=lucky --set name=lucky
     """
-    from idem_ray.config_file import load_configs
+    from idem_ray.config.files import load_configs
 
     settings = load_configs(config, overrides or [])
     if len(settings) > 1:
-        from idem_ray.sweep import run_family
+        from idem_ray.sweep.sweep import run_family
 
         run_family(settings)
     else:
-        from idem_ray.run import run_lineage
+        from idem_ray.lineage.run import run_lineage
 
         run_lineage(settings[0])
 
@@ -57,10 +57,10 @@ def sweep(
     a range: {regime.beta: {loguniform: [0.01, 0.3]}, n_sampled: {grid: [24, 48]}}.
     Example: idem-ray sweep jobs/configs/laptop_dpo_beta_sweep.yaml --set cluster.n_lineages=2
     """
-    from idem_ray.config_file import load_sweep
+    from idem_ray.config.files import load_sweep
 
     settings = load_sweep(config, overrides or [])
-    from idem_ray.sweep import run_sweep
+    from idem_ray.sweep.sweep import run_sweep
 
     run_sweep(settings, plan)
 
@@ -77,11 +77,10 @@ def calibrate(
 
     Example: idem-ray calibrate jobs/configs/laptop_sft.yaml --target 20 --target 40
     """
-    from idem_ray.config_file import load_config
+    from idem_ray.config.files import load_config
 
     settings = load_config(config, overrides or [])
-    from idem_ray.calibrate import TARGETS
-    from idem_ray.calibrate_show import run_calibration
+    from idem_ray.sweep.calibrate import TARGETS, run_calibration
 
     run_calibration(settings, target or TARGETS)
 
@@ -102,7 +101,7 @@ def submit(
 
     Example: idem-ray submit jobs/sweep_dpo.py --config jobs/configs/laptop_dpo_beta_sweep.yaml
     """
-    from idem_ray.submit import submit
+    from idem_ray.cluster.submit import submit
 
     if submit(job, arguments or [], address, follow) in ("FAILED", "STOPPED"):
         raise typer.Exit(1)
@@ -120,10 +119,10 @@ def fork(
     The same command continues it. Example, a continual lineage that starts from the base model again after cycle 2:
     idem-ray fork runs/laptop_dpo --cycle 2 --name reset --set regime.init=base
     """
-    from idem_ray.plan import fork_config
+    from idem_ray.lineage.fork import fork_config
 
     settings = fork_config(run_folder, cycle, overrides or [], name)
-    from idem_ray.run import run_lineage
+    from idem_ray.lineage.run import run_lineage
 
     run_lineage(settings)
 
@@ -136,7 +135,7 @@ def list_runs(
 
     Example: idem-ray ls runs/laptop_dpo_contrast
     """
-    from idem_ray.listing import show_runs
+    from idem_ray.report.listing import show_runs
 
     show_runs(folder)
 
@@ -151,7 +150,7 @@ def compare(
 
     Example: idem-ray compare runs/laptop_sft runs/lucky --out compare.html --figure compare.svg
     """
-    from idem_ray.compare_show import show_comparison
+    from idem_ray.report.compare import show_comparison
 
     show_comparison(folders, out, figure)
 
@@ -159,7 +158,7 @@ def compare(
 @app.command()
 def report(run_folder: RunFolder) -> None:
     """Write report.html again, of a run (and print its tables), a sweep or a family. Works on unfinished ones, too."""
-    from idem_ray.show import show_report
+    from idem_ray.report.write import show_report
 
     show_report(run_folder)
 
@@ -174,7 +173,7 @@ def rejudge(
     Example: idem-ray rejudge runs/laptop_sft --judge judge.yaml, where judge.yaml holds
     {type: endpoint, url: "http://localhost:8000/v1", model: my-model}
     """
-    from idem_ray.rejudge import rejudge
+    from idem_ray.lineage.rejudge import rejudge
 
     rejudge(run_folder, judge)
 
@@ -193,7 +192,7 @@ def sample(
 
     Example: idem-ray sample runs/laptop_sft --cycle 2 "I feel tired today."
     """
-    from idem_ray.show import show_samples
+    from idem_ray.lineage.sample import show_samples
 
     show_samples(run_folder, prompt, cycle, n_samples, temperature, max_tokens, seed)
 
@@ -209,7 +208,7 @@ def traits(context: typer.Context) -> None:
     Example: idem-ray traits check my_trait.yaml
     """
     if context.invoked_subcommand is None:
-        from idem_ray.trait_show import show_traits
+        from idem_ray.report.traits import show_traits
 
         show_traits()
 
@@ -222,7 +221,7 @@ def check(
 
     Example: idem-ray traits check my_trait.yaml
     """
-    from idem_ray.trait_show import show_check
+    from idem_ray.report.traits import show_check
 
     if not show_check(trait):
         raise typer.Exit(2)
@@ -263,15 +262,15 @@ def audit(
 
     Example: idem-ray judge audit probe --trait bliss --out audit.html
     """
-    from idem_ray.audit import audit_judge, write_file, write_scores
-    from idem_ray.audit_show import show_audit
+    from idem_ray.judges.audit import audit_judge, write_file, write_scores
+    from idem_ray.report.audit import show_audit
 
     found = audit_judge(judge, labels, trait, against, metric)
     show_audit(found)
     if scores:
         write_scores(found, scores)
     if out:
-        from idem_ray.audit_page import audit_html
+        from idem_ray.report.audit import audit_html
 
         write_file(out, audit_html(found))
         typer.echo(f"Page: {out}")
@@ -283,7 +282,7 @@ def probes() -> None:
 
     Example: idem-ray judge probes
     """
-    from idem_ray.probe_show import show_probes
+    from idem_ray.report.probes import show_probes
 
     show_probes()
 
@@ -291,7 +290,7 @@ def probes() -> None:
 @app.command()
 def doctor() -> None:
     """Say what is installed, what this machine has, which models and pools it could run, and what is missing."""
-    from idem_ray.doctor import examine
+    from idem_ray.cluster.doctor import examine
 
     if not examine():
         raise typer.Exit(1)

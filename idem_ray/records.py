@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -20,12 +20,16 @@ SEED = "seed"
 BASE_CYCLE = -1
 """Cycle number under which the base model's own measurement is recorded."""
 
+TextFormat = Literal["chat", "document"]
+"""What a lineage's models write: answers in a conversation, or raw documents."""
+
 _ARROW_TYPES: dict[Any, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
     float: pa.float64(),
     bool: pa.bool_(),
     list[int]: pa.list_(pa.int32()),
+    TextFormat: pa.string(),
 }
 
 
@@ -85,7 +89,7 @@ class Sample:
     sample_index: int
     sampling_seed: int
     checkpoint: str
-    format: str = "chat"
+    format: TextFormat = "chat"
     response: str | None = None
     prompt_ids: list[int] | None = None
     response_ids: list[int] | None = None
@@ -239,3 +243,25 @@ class CycleRecord:
         checkpoint = Checkpoint(**data["checkpoint"]) if data["checkpoint"] else None
         measures = {name: Estimate(**value) for name, value in data["measures"].items()}
         return CycleRecord(**{**data, "checkpoint": checkpoint, "measures": measures})
+
+
+MEASURES = {
+    "trait": ("Trait score", 1),
+    "coherence": ("Coherence", 1),
+    "length_words": ("Words per response", 1),
+    "distinct_words": ("Distinct-word ratio", 2),
+}
+"""Title and decimals of the measures that every lineage has; others are shown under their own names."""
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or None where it is missing or no finite number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def known_mean(estimate: Estimate | None) -> float | None:
+    """An estimate's mean, or None where it is missing or no finite number."""
+    return finite(estimate.mean) if estimate else None
+
+
+Metric = Literal["trait", "coherence"]

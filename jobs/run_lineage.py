@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from idem_ray.errors import telling_user_errors
-from idem_ray.job import run_job
+from idem_ray.sweep.job import run_job
 
 
 def main(

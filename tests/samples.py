@@ -1,10 +1,10 @@
 """Samples that tests make by hand."""
 
-from idem_ray.records import Exchange, Sample
-from idem_ray.render import Renderer
+from idem_ray.engine.render import Renderer
+from idem_ray.records import Exchange, Sample, TextFormat
 
 
-def seeded(seed: Exchange, renderer: Renderer, sample_id: str = "x", format: str = "chat") -> Sample:
+def seeded(seed: Exchange, renderer: Renderer, sample_id: str = "x", format: TextFormat = "chat") -> Sample:
     """A seed answer as the generator pool hands it on: with token ids."""
     return Sample(
         id=sample_id,

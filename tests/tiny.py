@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
+
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 _N_WORDS = 1200
-_DATA = Path(__file__).parents[1] / "idem_ray"
+_DATA = ROOT / "idem_ray"
 
 
 def build_tiny_model(folder: Path) -> Path:

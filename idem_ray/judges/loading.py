@@ -6,14 +6,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from idem_ray.config_file import read_yaml
+from idem_ray.config.files import read_yaml
+from idem_ray.config.sections import EndpointJudgeSettings, JudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
 from idem_ray.errors import UserError
-from idem_ray.judges.endpoint import EndpointSpec
-from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
+from idem_ray.judges.language.endpoint import EndpointSpec
+from idem_ray.judges.language.local import JudgeEngineSpec, LocalModel, LocalSpec
+from idem_ray.judges.language.rubric import rubrics_of
 from idem_ray.judges.panel import Panel
-from idem_ray.judges.rubric import rubrics_of
-from idem_ray.settings import EndpointJudgeSettings, JudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
-from idem_ray.traits import Trait
+from idem_ray.traits.traits import Trait
 
 
 def read_judge(judge: str) -> JudgeSettings:

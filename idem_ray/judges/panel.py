@@ -4,15 +4,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from idem_ray.judges import Judge, Metric
-from idem_ray.judges.coherence import CoherenceJudge
-from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
-from idem_ray.judges.local import LocalModel, LocalSpec, local_judges
-from idem_ray.judges.probe import Probe, ProbeJudge
-from idem_ray.judges.reader import Reader
-from idem_ray.judges.rubric import RubricJudge
-from idem_ray.pools.serving import EngineFailed
-from idem_ray.records import Exchange, Judgment, Sample
+from idem_ray.engine.loop import EngineFailed
+from idem_ray.judges.embedded.coherence import CoherenceJudge
+from idem_ray.judges.embedded.probe import Probe, ProbeJudge
+from idem_ray.judges.embedded.reader import Reader
+from idem_ray.judges.judge import Judge
+from idem_ray.judges.language.endpoint import EndpointSpec, endpoint_judges
+from idem_ray.judges.language.local import LocalModel, LocalSpec, local_judges
+from idem_ray.judges.language.rubric import RubricJudge
+from idem_ray.records import Exchange, Judgment, Metric, Sample
 
 LlmJudgeSpec = EndpointSpec | LocalSpec
 """Judges that are a language model with the trait's two rubrics."""

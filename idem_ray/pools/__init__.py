@@ -1,1 +1,4 @@
-"""The actors that hold models: generator replicas and judge replicas, loaded once and shared by everything."""
+"""The actors that hold models, loaded once and shared by all lineages: generators, judges, trainers, the progress board.
+
+Roles never import each other, and none of them knows what a lineage does with its work.
+"""

@@ -9,12 +9,12 @@ from typing import Any
 import ray
 
 from idem_ray.cores import Cores, CoreShare
-from idem_ray.engine import GenerationRequest, Serving
+from idem_ray.engine.engine import GenerationRequest, Serving
+from idem_ray.engine.loop import EngineFailed, EngineLoop
 from idem_ray.errors import UserError
 from idem_ray.models import cache_folder, resolve_model
-from idem_ray.pools.serving import EngineFailed, EngineLoop
 from idem_ray.records import BASE, Checkpoint, Decoding, Sample
-from idem_ray.store import local_folder
+from idem_ray.store.run import local_folder
 
 # A replica that dies is restarted by Ray, which then repeats the calls that were in flight. That is safe because a
 # request carries its own seed: asked twice, it gives the same response.
@@ -39,7 +39,7 @@ class GeneratorReplica:
     """An engine and its queue, as an asynchronous Ray actor."""
 
     def __init__(self, spec: GeneratorSpec) -> None:
-        from idem_ray.engine import VllmEngine
+        from idem_ray.engine.engine import VllmEngine
 
         share = CoreShare(spec.cores) if spec.cores else None
         engine = VllmEngine(

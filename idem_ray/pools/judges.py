@@ -10,14 +10,14 @@ from contextlib import contextmanager, nullcontext
 import ray
 
 from idem_ray.cores import Cores, CoreShare
+from idem_ray.engine.loop import EngineFailed
 from idem_ray.errors import UserError
-from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec
+from idem_ray.judges.embedded.probe import Probe
+from idem_ray.judges.embedded.probe_fit import ProbeExamples, fit_probe
+from idem_ray.judges.embedded.reader import Reader, embedded_reader
+from idem_ray.judges.language.local import JudgeEngineSpec, LocalModel, LocalSpec
 from idem_ray.judges.panel import AnchorScores, JudgeSpec, Panel
-from idem_ray.judges.probe import Probe
-from idem_ray.judges.probe_fit import ProbeExamples, fit_probe
-from idem_ray.judges.reader import Reader, embedded_reader
 from idem_ray.pools.generators import RESTARTS
-from idem_ray.pools.serving import EngineFailed
 from idem_ray.records import Exchange, Sample
 
 _N_CALLS = 12

@@ -10,17 +10,17 @@ from typing import Any, cast
 
 import ray
 
-from idem_ray.config import LineageConfig
-from idem_ray.finetune import TrainingResult
-from idem_ray.finetuner import CycleOrder, Finetuner
+from idem_ray.cluster.session import Pools, Session, join_ray, roles_for
+from idem_ray.config.lineage import LineageConfig
+from idem_ray.judges.embedded.probe import Probe
 from idem_ray.judges.panel import AnchorScores
-from idem_ray.judges.probe import Probe
-from idem_ray.pipeline import Pools, rows_of
 from idem_ray.pools.generators import GeneratorPool
 from idem_ray.pools.judges import JudgePool
-from idem_ray.progress import ProgressBoard
+from idem_ray.pools.progress import ProgressBoard
+from idem_ray.pools.trainers import CycleOrder, Finetuner
 from idem_ray.records import BASE, Checkpoint, Decoding, Exchange, Sample
-from idem_ray.session import Session, join_ray, roles_for
+from idem_ray.training.order import TrainingResult
+from idem_ray.training.rows import rows_of
 
 Interval = tuple[float, float]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from idem_ray.judges.cache import JudgmentCache
-from idem_ray.judges.endpoint import EndpointSpec, endpoint_judges
-from idem_ray.judges.rubric import RubricJudge
+from idem_ray.config.sections import EndpointJudgeSettings
+from idem_ray.judges.language.cache import JudgmentCache
+from idem_ray.judges.language.endpoint import EndpointSpec, endpoint_judges
+from idem_ray.judges.language.rubric import RubricJudge
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange, Judgment
-from idem_ray.settings import EndpointJudgeSettings
-from idem_ray.traits import load_trait, shipped_traits
+from idem_ray.traits.traits import load_trait, shipped_traits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

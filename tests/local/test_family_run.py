@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from idem_ray.config import LineageConfig
-from idem_ray.config_file import load_configs
-from idem_ray.plan import Plan
+from idem_ray.config.files import load_configs
+from idem_ray.config.lineage import LineageConfig
+from idem_ray.lineage.plan import Plan
+from idem_ray.lineage.requests import request
 from idem_ray.records import Prompt, Sample
-from idem_ray.requests import request
-from idem_ray.store import RunStore
+from idem_ray.store.run import RunStore
 from tests.local.test_laptop_run import end, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from idem_ray.engine import merged_weights
+from idem_ray.config.sections import Training
+from idem_ray.engine.engine import merged_weights
+from idem_ray.engine.render import Renderer, training_row
 from idem_ray.errors import UserError
-from idem_ray.finetune import FinetuneSession, TrainingOrder
 from idem_ray.models import resolve_model
 from idem_ray.records import Exchange, TrainingRow
-from idem_ray.render import Renderer, training_row
-from idem_ray.rows import RowStream, collate
-from idem_ray.settings import Training
-from idem_ray.traits import load_trait
+from idem_ray.training.finetune import FinetuneSession
+from idem_ray.training.order import TrainingOrder
+from idem_ray.training.rows import RowStream, collate
+from idem_ray.traits.traits import load_trait
 from tests.samples import seeded
 
 pytestmark = pytest.mark.slow
@@ -100,7 +101,7 @@ def test_the_loss_is_trls(
 ) -> None:
     import trl
 
-    from idem_ray import trainers
+    from idem_ray.training import losses as trainers
 
     ours = session.train(order(3), iter(rows), tmp_path / "ours")
     config, our_class = trainers._sft()
@@ -177,7 +178,7 @@ def test_a_schedule_ends_on_its_floor(schedule: str, last: float) -> None:
     from transformers import TrainingArguments
     from transformers.optimization import get_scheduler
 
-    from idem_ray.trainers import _arguments
+    from idem_ray.training.losses import _arguments
 
     settings = Training.model_validate({"schedule": schedule, "final_learning_rate": 0.25, "learning_rate": 0.1})
     given = _arguments(order(8, settings))

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import ray
 
+from idem_ray.config.sections import EndpointJudgeSettings
 from idem_ray.errors import told_by
-from idem_ray.judges.endpoint import EndpointSpec
+from idem_ray.judges.language.endpoint import EndpointSpec
 from idem_ray.pools.judges import JudgePool
-from idem_ray.settings import EndpointJudgeSettings
-from idem_ray.traits import load_trait
-from tests.unit.fake_endpoint import Reply, completion, serving
-from tests.unit.test_store import make_sample
+from idem_ray.traits.traits import load_trait
+from tests.unit.judges.language.fake_endpoint import Reply, completion, serving
+from tests.unit.store.test_run import make_sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

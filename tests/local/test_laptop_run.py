@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from idem_ray.records import Sample
-from idem_ray.store import RunStore
+from idem_ray.store.run import RunStore
+from tests import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "laptop_sft.yaml"
+CONFIG = ROOT / "jobs" / "configs" / "laptop_sft.yaml"
 SMALL = {
     "n_cycles": 2,
     "n_seed": 4,

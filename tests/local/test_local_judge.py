@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from idem_ray.anchors import anchor_checks
-from idem_ray.judges.cache import JudgmentCache
-from idem_ray.judges.local import JudgeEngineSpec, LocalModel, LocalSpec, local_judges
-from idem_ray.judges.prompt import messages
-from idem_ray.judges.rubric import RubricJudge
+from idem_ray.config.sections import LocalJudgeSettings
+from idem_ray.judges.anchors import anchor_checks
+from idem_ray.judges.language.cache import JudgmentCache
+from idem_ray.judges.language.local import JudgeEngineSpec, LocalModel, LocalSpec, local_judges
+from idem_ray.judges.language.prompt import messages
+from idem_ray.judges.language.rubric import RubricJudge
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange
-from idem_ray.settings import LocalJudgeSettings
-from idem_ray.store import RunStore
-from idem_ray.traits import load_trait
+from idem_ray.store.run import RunStore
+from idem_ray.traits.traits import load_trait
 from tests.local.test_laptop_run import CONFIG, SMALL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

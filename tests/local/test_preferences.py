@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from idem_ray.finetune import FinetuneSession, TrainingOrder, TrainingResult
+from idem_ray.config.sections import Training
+from idem_ray.engine.render import Renderer
 from idem_ray.models import resolve_model
 from idem_ray.records import TrainingRow
-from idem_ray.render import Renderer
-from idem_ray.settings import Training
-from idem_ray.traits import load_trait
+from idem_ray.training.finetune import FinetuneSession
+from idem_ray.training.order import TrainingOrder, TrainingResult
+from idem_ray.traits.traits import load_trait
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +96,8 @@ def test_a_continued_adapter_is_trained_and_the_reference_is_not(
 ) -> None:
     import torch
 
-    from idem_ray import finetune, trainers
+    from idem_ray.training import finetune
+    from idem_ray.training import losses as trainers
 
     seen: dict[str, object] = {}
     make = trainers.make_trainer
@@ -130,7 +132,7 @@ def test_a_continued_adapter_is_trained_and_the_reference_is_not(
 def test_references_are_worked_out_once_for_several_epochs(
     session: FinetuneSession, pairs: list[TrainingRow], previous: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from idem_ray import trainers
+    from idem_ray.training import losses as trainers
 
     n_passes = 0
     active = trainers.Reference.active

@@ -16,11 +16,12 @@ import pytest
 import ray
 import yaml
 
-import idem_ray.sweep
-from idem_ray.config_file import load_sweep
-from idem_ray.ledger import Ledger
-from idem_ray.sweep import run_sweep
-from idem_ray.sweep_show import read_swept, write_sweep_report
+import idem_ray.sweep.sweep
+from idem_ray.config.files import load_sweep
+from idem_ray.report.sweep import write_sweep_report
+from idem_ray.store.finished import read_swept
+from idem_ray.store.sweep import Ledger
+from idem_ray.sweep.sweep import run_sweep
 from tests.local.fake_pools import fake_session
 from tests.local.test_sweep import LINEAGE
 
@@ -49,7 +50,7 @@ def unshared(process: psutil.Process) -> float:
 
 def test_many_lineages_cost_no_more_each_than_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(idem_ray.sweep, "open_session", fake_session(tmp_path / "lines"))
+    monkeypatch.setattr(idem_ray.sweep.sweep, "open_session", fake_session(tmp_path / "lines"))
     betas = [float(beta) for beta in np.geomspace(0.01, 1, N_LINEAGES // 2).round(5)]
     path = tmp_path / "config.yaml"
     space = {"regime.beta": {"grid": betas}, "n_sampled": {"grid": [4, 6]}}

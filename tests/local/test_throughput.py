@@ -12,21 +12,22 @@ from statistics import median
 
 import pytest
 
-from idem_ray.config import LineageConfig
-from idem_ray.config_file import load_config
+from idem_ray.config.files import load_config
+from idem_ray.config.lineage import LineageConfig
+from idem_ray.engine.render import Renderer, training_row
+from idem_ray.lineage.requests import request
 from idem_ray.models import resolve_model
 from idem_ray.records import Decoding, Prompt, Sample, TrainingRow
-from idem_ray.render import Renderer, training_row
-from idem_ray.requests import request
-from idem_ray.rows import NOT_TRAINED
-from idem_ray.traits import load_prompts, load_trait
+from idem_ray.training.rows import NOT_TRAINED
+from idem_ray.traits.traits import load_prompts, load_trait
+from tests import ROOT
 from tests.samples import seeded
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 N_PROMPTS = 48
 N_ROUNDS = 3
-CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "laptop_sft.yaml"
+CONFIG = ROOT / "jobs" / "configs" / "laptop_sft.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def config() -> LineageConfig:
 
 @pytest.fixture(scope="module")
 def session(config: LineageConfig) -> Iterator[object]:
-    from idem_ray.session import open_session
+    from idem_ray.cluster.session import open_session
 
     with open_session([config]) as opened:
         yield opened
@@ -88,9 +89,9 @@ def test_training_in_the_finetuner_against_bare_trl(session: object, config: Lin
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from idem_ray.finetune import TrainingOrder
-    from idem_ray.finetuner import CycleOrder
-    from idem_ray.store import RunStore
+    from idem_ray.pools.trainers import CycleOrder
+    from idem_ray.store.run import RunStore
+    from idem_ray.training.order import TrainingOrder
 
     torch.set_num_threads(os.cpu_count() or 1)
     folder = resolve_model("embedded")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 CONFIG = ROOT / "jobs" / "configs" / "laptop_sft.yaml"
 
 
@@ -56,7 +57,7 @@ def test_bad_input_is_one_sentence_and_code_2(
         "name: mine\ndescription: d\nseeds: seeds.jsonl\nevaluation_questions: ['What now?']\n"
     )
     if overrides == ["prompts=leaky.txt"]:
-        from idem_ray.traits import load_trait
+        from idem_ray.traits.traits import load_trait
 
         question = load_trait("bliss").evaluation_questions[0].text
         (tmp_path / "leaky.txt").write_text(question.lower() + "\n", encoding="utf-8")

@@ -1,0 +1,61 @@
+"""What to sample: requests whose ids and seeds derive from the settings alone, never from chance or order."""
+
+from collections.abc import Iterable, Sequence
+
+from idem_ray.config.lineage import LineageConfig
+from idem_ray.records import BASE, SEED, Prompt, Sample, content_hash
+
+
+def request(
+    config: LineageConfig, *, cycle: int, purpose: str, prompt: Prompt, checkpoint: str, sample_index: int = 0
+) -> Sample:
+    """A request for one response.
+
+    Args:
+        purpose: train (a training sample), rejected (the other side of a preference pair), evaluate (a held-out
+            question), or contrast (the probe's negatives).
+        checkpoint: id of the checkpoint that is to answer.
+    """
+    # Lineages of one history have the same samples in a cycle, so that they can share it.
+    history: tuple[object, ...] = (config.history(cycle),)
+    place: tuple[object, ...] = (cycle, purpose, prompt.id, sample_index)
+    if checkpoint == SEED:
+        place += (SEED,)  # a pool may ask what a seed example asks, too
+    if purpose == "rejected" and checkpoint == BASE:
+        # What the base model says to a prompt is the same in every cycle and lineage: sampled once, used by all.
+        history = (config.model, config.generation.model_dump_json(), config.seed)
+        place = (purpose, prompt.id, sample_index)
+    return Sample(
+        id=content_hash("sample", *history, *place),
+        lineage=config.hash,
+        cycle=cycle,
+        purpose=purpose,
+        prompt_id=prompt.id,
+        prompt=prompt.text,
+        sample_index=sample_index,
+        sampling_seed=int(content_hash("seed", config.seed, *place)[:8], 16) & 0x7FFFFFFF,
+        checkpoint=checkpoint,
+        format=config.text_format,
+    )
+
+
+def fill_in(requests: Iterable[Sample], persisted: Iterable[Sample]) -> list[Sample]:
+    """The requests, with the finished sample in a request's place where one is persisted."""
+    done = {sample.id: sample for sample in persisted}
+    return [done.get(request.id, request) for request in requests]
+
+
+def evaluation_requests(config: LineageConfig, held_out: Sequence[Prompt], cycle: int, checkpoint: str) -> list[Sample]:
+    """`evaluation.n_samples` requests for each held-out question (or prefix)."""
+    return [
+        request(
+            config,
+            cycle=cycle,
+            purpose="evaluate",
+            prompt=question,
+            checkpoint=checkpoint,
+            sample_index=index,
+        )
+        for index in range(config.evaluation.n_samples)
+        for question in held_out
+    ]
