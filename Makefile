@@ -37,6 +37,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Resolve pyproject.toml's requirements anew for Linux x86-64 and pin what comes out, without the CUDA builds.
 lock: setup

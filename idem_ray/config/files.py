@@ -19,7 +19,7 @@ from idem_ray.config.lineage import (
     parse_settings,
     set_field,
 )
-from idem_ray.config.search import SweepSettings, corners, draw
+from idem_ray.config.search import SweepSettings, corners
 from idem_ray.errors import UserError
 from idem_ray.folder import Folder
 from idem_ray.records import content_hash
@@ -128,18 +128,6 @@ class SweepConfig:
             searched.append(settings.objective.model_dump(mode="json"))
         return content_hash(self.lineage(first).hash, json.dumps([list(space.items()), searched]))
 
-    def check(self) -> list[dict[str, Any]]:
-        """Every lineage's values in a grid or random search, else values that reach every end of the space; each of
-        them makes a lineage's settings.
-
-        Raises:
-            UserError: one does not.
-        """
-        values = corners(self.settings) if self.settings.algorithm == "optuna" else draw(self.settings)
-        for own in values:
-            self.lineage(own)
-        return values
-
 
 def load_sweep(path: str | Path, overrides: list[str] | None = None) -> SweepConfig:
     """Read the YAML file of a lineage with a `sweep` section.
@@ -162,7 +150,8 @@ def load_sweep(path: str | Path, overrides: list[str] | None = None) -> SweepCon
         if field.split(".")[0] in _FIXED:
             raise UserError(f"{path}: {field} cannot be searched: the lineages of a sweep have it in common.")
     sweep = SweepConfig(str(path), data, settings)
-    sweep.check()
+    for values in corners(settings):  # what is wrong only in combination is found when the values are drawn
+        sweep.lineage(values)
     return sweep
 
 

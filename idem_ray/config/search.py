@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from idem_ray.config.objective import Objective, Stop
@@ -70,22 +69,6 @@ class Dimension(Settings):
             return self.arguments
         low, high = self.arguments[:2]
         return (low, high - 1 if self.term in ("randint", "lograndint") else high)
-
-    def domain(self, listed: bool = False) -> Any:
-        """The dimension as `ray.tune` has it.
-
-        Args:
-            listed: a grid as a choice, for searches that know no grids.
-        """
-        from ray import tune
-
-        if self.is_list:
-            return (
-                tune.grid_search(list(self.arguments))
-                if self.term == "grid" and not listed
-                else tune.choice(list(self.arguments))
-            )
-        return getattr(tune, self.term)(*self.arguments)
 
 
 def _numbers(term: str, arguments: list[Any]) -> list[float]:
@@ -155,18 +138,6 @@ class SweepSettings(Settings):
                     "lineage that was cut short is not that of a whole one"
                 )
         return self
-
-
-def draw(settings: SweepSettings) -> list[dict[str, Any]]:
-    """The values of every lineage of a grid or random search, the same each time. Ray Tune's own semantics: a grid's
-    points are all there, `n_trials` times, each with its own draws of the other dimensions."""
-    from ray.tune.search.variant_generator import generate_variants
-
-    random = np.random.RandomState(settings.seed)
-    space = {field: dimension.domain() for field, dimension in settings.space.items()}
-    n_draws = settings.n_trials if any(dimension.term != "grid" for dimension in settings.space.values()) else 1
-    drawn = [plain(spec) for _ in range(n_draws) for _, spec in generate_variants(space, random_state=random)]
-    return list({repr(values): values for values in drawn}.values())
 
 
 def corners(settings: SweepSettings) -> list[dict[str, Any]]:

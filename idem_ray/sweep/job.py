@@ -32,7 +32,9 @@ def run_job(config: Path, overrides: list[str], regime: str | None = None) -> No
             run_lineage(configs[0])
         return
     sweep = load_sweep(config, overrides)
-    found = {sweep.lineage(values).regime.type for values in sweep.check()}
+    from idem_ray.sweep.draws import values_of
+
+    found = {sweep.lineage(values).regime.type for values in values_of(sweep)}
     if found != {regime}:
         raise UserError(f"{config} sweeps over {', '.join(sorted(found))} lineages, and this job is for {regime}.")
     from idem_ray.sweep.sweep import run_sweep

@@ -10,6 +10,7 @@ from ray.tune.search.optuna import OptunaSearch
 from idem_ray.config.objective import OBJECTIVE
 from idem_ray.config.search import SweepSettings, plain
 from idem_ray.store.sweep import Trial
+from idem_ray.sweep.draws import domain
 from idem_ray.sweep.naming import Book
 
 _N_TRIES = 50
@@ -25,7 +26,7 @@ class OptunaProposals:
             known: lineages of earlier commands, with their objective where they have one.
         """
         self._settings = settings
-        space = {field: dimension.domain(listed=True) for field, dimension in settings.space.items()}
+        space = {field: domain(dimension, listed=True) for field, dimension in settings.space.items()}
         self._optuna = OptunaSearch(
             OptunaSearch.convert_search_space(space),
             metric=OBJECTIVE,

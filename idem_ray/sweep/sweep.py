@@ -31,6 +31,7 @@ from idem_ray.report.sweep import show_lineages, write_sweep_page
 from idem_ray.report.terminal import Watch, chatter_to, plain_console, waiting
 from idem_ray.store.finished import read_swept
 from idem_ray.store.sweep import Ledger, Trial
+from idem_ray.sweep.draws import values_of
 from idem_ray.sweep.forecast import Amount, amount_of, hours_text, known_rates, learn_rates, plan_lines
 from idem_ray.sweep.naming import Book
 from idem_ray.sweep.suggestions import OptunaProposals, Suggestions
@@ -142,7 +143,7 @@ def run_sweep(sweep: SweepConfig, plan_only: bool = False) -> None:
     """
     settings, ledger = sweep.settings, Ledger(sweep.uri)
     check_trackers(settings.trackers, ledger.store)
-    values = sweep.check()
+    values = values_of(sweep)
     configs = [sweep.lineage(own) for own in values]
     check_models(configs)
     plans = [Plan.of(config) for config in configs]
@@ -161,7 +162,7 @@ def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]],
     if settings.algorithm == "optuna":
         values = [trial.values for trial in book.earlier[: settings.n_lineages]]
         search.n_new = settings.n_lineages - len(values)
-    wanted = [*values, *(sweep.check() if search.n_new else [])]
+    wanted = [*values, *(values_of(sweep) if search.n_new else [])]
     if all(map(book.is_known, wanted)):
         search.trials = [book.place(own) for own in values]
     else:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idem_ray.config.files import SweepConfig, load_configs, load_sweep
-from idem_ray.config.search import SweepSettings, corners, draw, trial_name
+from idem_ray.config.search import SweepSettings, corners, trial_name
 from idem_ray.errors import UserError
+from idem_ray.sweep.draws import draw, values_of
 
 LINEAGE: dict[str, Any] = {"trait": "bliss", "n_seed": 4, "n_sampled": 8, "regime": {"type": "dpo"}}
 GRID = {"regime.beta": {"grid": [0.03, 0.1]}, "n_sampled": {"grid": [4, 6]}}
@@ -139,7 +140,7 @@ def test_a_sweep_is_what_decides_its_lineages(tmp_path: Path) -> None:
 
 def test_n_seed_may_be_calibrated(tmp_path: Path) -> None:
     found = sweep(tmp_path, {"space": {"n_seed": {"grid": ["calibrated(20)", "calibrated(40.5)", 6]}}}, n_original=3)
-    assert [found.target(values) for values in found.check()] == [20, 40.5, None]
+    assert [found.target(values) for values in values_of(found)] == [20, 40.5, None]
     assert found.lineage({"n_seed": "calibrated(20)"}, n_seed=12).n_seed == 12
     assert sweep(tmp_path, {"space": GRID}, n_seed="calibrated(40)").target({}) == 40
 

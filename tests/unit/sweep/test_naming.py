@@ -17,6 +17,7 @@ from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate
 from idem_ray.store.run import read_config
 from idem_ray.store.sweep import Ledger
 from idem_ray.sweep.calibrate import Calibration
+from idem_ray.sweep.draws import values_of
 from idem_ray.sweep.naming import Book
 
 LINEAGE: dict[str, Any] = {"trait": "bliss", "n_cycles": 3, "n_seed": 4, "n_sampled": 8, "regime": {"type": "dpo"}}
@@ -100,7 +101,7 @@ def test_a_calibration_is_of_what_cycle_0_is_made_of(tmp_path: Path) -> None:
     regime = {"type": "dpo", "cycle_0": "sft", "cycle_0_learning_rate": 3e-4}
     later = {"regime.init": {"grid": ["base", "previous"]}, "regime.beta": {"grid": [0.1, 0.3]}}
     config = sweep(tmp_path, later, regime=regime, filter={"min_coherence": 50})
-    lineages = [config.lineage(values) for values in config.check()]
+    lineages = [config.lineage(values) for values in values_of(config)]
     found = [Calibration(own, str(tmp_path)).run_config(4) for own in lineages]
     assert all(each == found[0] for each in found), "later cycles are no part of it"
     for own, calibration in zip(lineages, found, strict=True):
