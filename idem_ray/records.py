@@ -265,3 +265,7 @@ def known_mean(estimate: Estimate | None) -> float | None:
 
 
 Metric = Literal["trait", "coherence"]
+
+Status = Literal["complete", "stopped", "cut short", "failed", "unfinished"]
+"""How far a lineage is: all cycles are committed; a guard has ended it; its sweep has, for the outcome was settled; it
+could not be finished (the same command tries again); or there is more to do."""

@@ -17,7 +17,7 @@ from idem_ray.judges.panel import LlmJudgeSpec
 from idem_ray.lineage.plan import Plan
 from idem_ray.models import is_local, resolve_model
 from idem_ray.records import BASE_CYCLE, CycleRecord
-from idem_ray.store.finished import is_complete
+from idem_ray.store.finished import is_over
 from idem_ray.store.run import RunStore, read_config
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Work:
         return self.plan.config
 
     @property
-    def is_complete(self) -> bool:
-        """Whether there is nothing left to do (`is_complete`)."""
-        return is_complete(self.config, self.store, self.done)
+    def is_over(self) -> bool:
+        """Whether there is nothing left to do."""
+        return is_over(self.config, self.store, self.done)
 
     def check_endpoint(self) -> None:
         """Find out now whether the judge answers, and whether it is the one that judged the run so far.

@@ -29,7 +29,7 @@ def run_lineage(config: LineageConfig) -> None:
     work = Work.of(config)
     began = time.time()
     console = plain_console(sys.stdout)
-    if work.is_complete:
+    if work.is_over:
         console.print(f"{work.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
         show_tables(work.store, console)
     else:

@@ -20,7 +20,7 @@ from idem_ray.report.tables import plain_table
 from idem_ray.report.terminal import plain_console
 from idem_ray.statistics.agreement import retest
 from idem_ray.statistics.estimates import Difference, difference
-from idem_ray.store.finished import LineageCurves, read_lineages
+from idem_ray.store.finished import RecordedLineage, read_lineages
 from idem_ray.store.run import RunStore
 from idem_ray.text import ABSENT, cycle_label, estimate_text, label, list_text, missing_text, number_text, trait_name
 
@@ -28,7 +28,7 @@ MAX_ALL_PAIRS = 4
 """Lineages up to which every pair is compared; of more, each is compared with the first."""
 
 
-ReadSamples = Callable[[LineageCurves, int], Sequence[Sample]]
+ReadSamples = Callable[[RecordedLineage, int], Sequence[Sample]]
 """A lineage and a cycle -> that cycle's evaluation samples."""
 
 
@@ -47,7 +47,7 @@ class Contrast:
 # Numbers -------------------------------------------------------------------------------------------------------
 
 
-def contrasts(lineages: Sequence[LineageCurves], read: ReadSamples) -> list[Contrast]:
+def contrasts(lineages: Sequence[RecordedLineage], read: ReadSamples) -> list[Contrast]:
     """Every pair of lineages (of more than `MAX_ALL_PAIRS`: each with the first), at the last cycle of each; and where
     these are not the same cycle, at the last one that both have done, too. A lineage without a trained cycle is in
     none."""
@@ -65,7 +65,7 @@ def contrasts(lineages: Sequence[LineageCurves], read: ReadSamples) -> list[Cont
 
 
 def _contrast(
-    lineages: Sequence[LineageCurves], places: tuple[int, int], cycles: tuple[int, int], read: ReadSamples
+    lineages: Sequence[RecordedLineage], places: tuple[int, int], cycles: tuple[int, int], read: ReadSamples
 ) -> Contrast:
     pair = [lineages[place] for place in places]
     before, after = (list(read(lineage, cycle)) for lineage, cycle in zip(pair, cycles, strict=True))
@@ -89,7 +89,7 @@ def _judgment(sample: Sample, metric: Metric) -> tuple[float | None, str | None]
 # Judges --------------------------------------------------------------------------------------------------------
 
 
-def judge_warnings(lineages: Sequence[LineageCurves], read: ReadSamples) -> list[str]:
+def judge_warnings(lineages: Sequence[RecordedLineage], read: ReadSamples) -> list[str]:
     """A sentence where lineages' scores (those of their last cycles' samples) are different judges', with how far these
     are apart on the trait's anchors if the runs have noted it. Scores of different traits are not held together."""
     said = []
@@ -111,7 +111,7 @@ def judge_warnings(lineages: Sequence[LineageCurves], read: ReadSamples) -> list
     return said
 
 
-def _anchors_apart(judges: dict[str, LineageCurves], metric: Metric) -> float | None:
+def _anchors_apart(judges: dict[str, RecordedLineage], metric: Metric) -> float | None:
     """Points between the scores that two judges gave the same anchors, on average over these; of several judges the two
     that are farthest apart. None where that is not known of all."""
     noted = []
@@ -138,7 +138,7 @@ def samples_reader() -> ReadSamples:
     return lambda lineage, cycle: samples(lineage.uri, cycle)
 
 
-def settings_table(lineages: Sequence[LineageCurves]) -> Table:
+def settings_table(lineages: Sequence[RecordedLineage]) -> Table:
     """Each lineage's letter, its name, the cycles it has done, and the settings that tell it from the others."""
     table = plain_table()
     table.add_column("")
@@ -150,7 +150,7 @@ def settings_table(lineages: Sequence[LineageCurves]) -> Table:
     return table
 
 
-def cycle_tables(lineages: Sequence[LineageCurves], width: int) -> list[Table]:
+def cycle_tables(lineages: Sequence[RecordedLineage], width: int) -> list[Table]:
     """A row for each cycle: trait scores with their 95 % intervals, and coherence. As many lineages stand in one table
     as fit into `width` characters; what is missing is told below."""
     n_columns = max(1, (width - 8) // 24)
@@ -158,7 +158,7 @@ def cycle_tables(lineages: Sequence[LineageCurves], width: int) -> list[Table]:
     return [_cycle_table(lineages, block, (width - 8) // len(block) - 8) for block in blocks]
 
 
-def _cycle_table(lineages: Sequence[LineageCurves], places: Sequence[int], width: int) -> Table:
+def _cycle_table(lineages: Sequence[RecordedLineage], places: Sequence[int], width: int) -> Table:
     missing = [missing_text(lineages[place].records, f" of {label(place)}") for place in places]
     table = plain_table("[low, high]: 95 % interval" + "".join(missing))
     table.add_column("\ncycle", justify="right", no_wrap=True)
@@ -177,7 +177,7 @@ def _cycle_table(lineages: Sequence[LineageCurves], places: Sequence[int], width
     return table
 
 
-def contrast_table(lineages: Sequence[LineageCurves], found: Sequence[Contrast]) -> Table:
+def contrast_table(lineages: Sequence[RecordedLineage], found: Sequence[Contrast]) -> Table:
     """A row for each contrast: the differences of trait and coherence, and what they rest on."""
     about = (
         "points, at the last cycles (1 − 4: not the same one) or the last that both have; [low, high]: 95 % interval "

@@ -11,8 +11,9 @@ from idem_ray.report.figure import base_levels
 from idem_ray.report.looks import band_share, look, offsets
 from idem_ray.report.page import curve_points, embedded_json, page_html, response_data
 from idem_ray.report.settings_text import setting_names, setting_texts, shared_settings, subject_text
-from idem_ray.statistics.criteria import CRITERION, amplification, last_cycle, stopped
-from idem_ray.store.finished import LineageCurves, read_family
+from idem_ray.report.verdicts import how_many, rests_on, what_happened
+from idem_ray.statistics.criteria import CRITERION
+from idem_ray.store.finished import RecordedLineage, read_family
 from idem_ray.store.run import RunStore
 from idem_ray.text import (
     count_text,
@@ -58,7 +59,7 @@ def write_family_report(folder: str) -> str:
 
 def family_html(
     name: str,
-    lineages: Sequence[LineageCurves],
+    lineages: Sequence[RecordedLineage],
     samples: Sequence[Sequence[Sample]],
     reported: Collection[str] = (),
 ) -> str:
@@ -100,6 +101,7 @@ def family_html(
         n_lineages=count_text(len(lineages), "lineage"),
         looks=looks,
         what_was_compared=what_was_compared(lineages),
+        how_many=how_many(lineages),
         what_happened=what_happened(lineages),
         criterion=CRITERION,
         warnings=_warnings(lineages),
@@ -114,7 +116,7 @@ def family_html(
     )
 
 
-def what_was_compared(lineages: Sequence[LineageCurves]) -> str:
+def what_was_compared(lineages: Sequence[RecordedLineage]) -> str:
     """What the lineages are about, and in which settings they differ."""
     shared = shared_settings(lineages)
     counted = {"n_seed": ("seed example", "in cycle 0"), "n_sampled": ("sampled example", "in each later cycle")}
@@ -125,39 +127,7 @@ def what_was_compared(lineages: Sequence[LineageCurves]) -> str:
     return f"{told} {differ}" if len(lineages) > 1 else told
 
 
-def what_happened(lineages: Sequence[LineageCurves]) -> str:
-    """How many lineages the published criterion calls amplified, of those that it can be read for, and which; and for
-    which it says nothing."""
-    verdicts: dict[str, list[str]] = {"yes": [], "no": []}
-    for lineage in lineages:
-        verdicts.setdefault(_verdict(lineage)[0], []).append(lineage.name)
-    amplified, read = verdicts.pop("yes"), len(verdicts.pop("no"))
-    read += len(amplified)
-    unread = [f"{verdict} for {list_text(names)}" for verdict, names in verdicts.items()]
-    if not read:
-        return f"The published criterion says nothing of these lineages yet: {'; '.join(unread)}."
-    which = f" ({list_text(amplified)})" if amplified else ""
-    told = f"By the published criterion {len(amplified)} of {count_text(read, 'lineage')} amplified{which}"
-    return "; ".join([told, *unread]) + "."
-
-
-def _verdict(lineage: LineageCurves) -> tuple[str, list[str]]:
-    """Whether the criterion calls a lineage amplified, and what that rests on. One that was cut short and is not, yet,
-    might have been."""
-    read = amplification(lineage.records)
-    if lineage.cut_short and not (read and read.is_met):
-        return "cut short", []
-    if read is None:
-        return "too short to say", []
-    if read.difference is None:
-        return "trait scores are missing", []
-    rests_on = [f"{read.difference:+.1f} at cycle {read.cycle}"]
-    if read.n_missing:
-        rests_on.append(f"{count_text(read.n_missing, 'cycle')} without a score")
-    return "yes" if read.is_met else "no", rests_on
-
-
-def _measure(name: str, lineages: Sequence[LineageCurves]) -> dict[str, Any]:
+def _measure(name: str, lineages: Sequence[RecordedLineage]) -> dict[str, Any]:
     levels = []
     for estimate, places in base_levels(lineages, name):
         record = next(record for record in lineages[places[0]].records if record.measures.get(name) == estimate)
@@ -173,7 +143,7 @@ def _measure(name: str, lineages: Sequence[LineageCurves]) -> dict[str, Any]:
     return {"name": name, "title": measure_title(name), "base": levels, "series": series}
 
 
-def _warnings(lineages: Sequence[LineageCurves]) -> list[str]:
+def _warnings(lineages: Sequence[RecordedLineage]) -> list[str]:
     """Each warning once, with the lineages that have it: what happened in a shared cycle is in the records of all."""
     heard: dict[tuple[int, str], list[str]] = {}
     for lineage in lineages:
@@ -187,9 +157,9 @@ def _warnings(lineages: Sequence[LineageCurves]) -> list[str]:
     return told
 
 
-def _row(lineage: LineageCurves, settings: Sequence[str], link: str | None) -> dict[str, Any]:
+def _row(lineage: RecordedLineage, settings: Sequence[str], link: str | None) -> dict[str, Any]:
     records = {record.cycle: record for record in lineage.records}
-    last = last_cycle(lineage.records)
+    last = lineage.last
     scores = {
         cycle: score
         for cycle, record in records.items()
@@ -206,7 +176,6 @@ def _row(lineage: LineageCurves, settings: Sequence[str], link: str | None) -> d
             "note": f"cycle {cycle}" if note and cycle is not None else "",
         }
 
-    amplified, amplified_by = _verdict(lineage)
     n_warnings = sum(len(record.warnings) for record in lineage.records)
     return {
         "name": lineage.name,
@@ -220,10 +189,11 @@ def _row(lineage: LineageCurves, settings: Sequence[str], link: str | None) -> d
             cell(last, "coherence"),
             cell(last, "distinct_words"),
         ],
-        "amplified": amplified,
-        "amplified_by": amplified_by,
-        "done": f"{sum(cycle != BASE_CYCLE for cycle in records)} of {lineage.config.n_cycles}",
-        "stopped": stopped(lineage.records) or lineage.cut_short,
+        "verdict": lineage.verdict,
+        "rests_on": rests_on(lineage),
+        "done": f"{lineage.n_done} of {lineage.config.n_cycles}",
+        "status": lineage.status,
+        "note": lineage.note,
         "n_warnings": count_text(n_warnings, "warning") if n_warnings else "",
     }
 

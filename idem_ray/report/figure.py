@@ -12,8 +12,7 @@ from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, MEASURES, CycleRecord, Estimate, finite
 from idem_ray.report.looks import Look, band_share, look, offsets
 from idem_ray.report.settings_text import differing_settings, legend_labels, subject_text
-from idem_ray.statistics.criteria import stopped
-from idem_ray.store.finished import LineageCurves
+from idem_ray.store.finished import RecordedLineage
 from idem_ray.text import measure_names, measure_title
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 GREY = "#767676"
+_ENDED = ("stopped", "cut short")
 RANGES = {"trait": (-2.0, 102.0), "coherence": (-2.0, 102.0), "distinct_words": (0.0, 1.02)}
 STYLE: Any = {
     "font.size": 8,
@@ -57,7 +57,7 @@ def check_figure_path(path: str) -> None:
         raise UserError(f"Cannot write the figure {path}: its name must end in {', '.join(FORMATS)}.")
 
 
-def contrast_figure(lineages: Sequence[LineageCurves]) -> "Figure":
+def contrast_figure(lineages: Sequence[RecordedLineage]) -> "Figure":
     """Four panels (trait, coherence, words per response, distinct-word ratio) by cycle: a curve with markers and a band
     of 95 % intervals for each lineage, the base model's level dashed, one legend. 7 inches wide."""
     import matplotlib
@@ -101,7 +101,7 @@ def save_figure(figure: "Figure", path: str) -> None:
         raise UserError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
-def _draw(panel: "Axes", measure: str, lineages: Sequence[LineageCurves]) -> None:
+def _draw(panel: "Axes", measure: str, lineages: Sequence[RecordedLineage]) -> None:
     panel.set_title(measure_title(measure))
     for estimate, places in base_levels(lineages, measure):
         is_one_of_many = len(places) == 1 < len(lineages)
@@ -109,10 +109,10 @@ def _draw(panel: "Axes", measure: str, lineages: Sequence[LineageCurves]) -> Non
     for place, (lineage, offset) in enumerate(zip(lineages, offsets(len(lineages)), strict=True)):
         for run in _runs(lineage.records, measure):
             _draw_run(panel, run, offset, look(place), band_share(len(lineages)))
-            if measure == "trait" and stopped(lineage.records) and run[-1][0] == lineage.records[-1].cycle:
+            if measure == "trait" and lineage.status in _ENDED and run[-1][0] == lineage.records[-1].cycle:
                 end = (run[-1][0] + offset, _or_nan(run[-1][1].mean))
                 panel.annotate(
-                    "stopped", end, (5, -2), textcoords="offset points", color=look(place).colour, fontsize=7
+                    lineage.status, end, (5, -2), textcoords="offset points", color=look(place).colour, fontsize=7
                 )
     cycles = sorted({record.cycle for lineage in lineages for record in lineage.records})
     step = -(-len(cycles) // 14)
@@ -171,7 +171,7 @@ def _key(line: type, own: Look, label: str) -> Any:
     return line([], [], color=own.colour, label=label, **_line(own))
 
 
-def base_levels(lineages: Sequence[LineageCurves], measure: str) -> list[tuple[Estimate, list[int]]]:
+def base_levels(lineages: Sequence[RecordedLineage], measure: str) -> list[tuple[Estimate, list[int]]]:
     """The base model's estimates of a measure, each with the places of the lineages that measured just that: lineages
     of one model and trait share the base model, and usually its measurement."""
     levels: dict[Estimate, list[int]] = {}
@@ -183,7 +183,7 @@ def base_levels(lineages: Sequence[LineageCurves], measure: str) -> list[tuple[E
     return list(levels.items())
 
 
-def curve_rows(lineages: Sequence[LineageCurves]) -> list[dict[str, Any]]:
+def curve_rows(lineages: Sequence[RecordedLineage]) -> list[dict[str, Any]]:
     """A row for each lineage, cycle and measure: `lineage`, the differing settings by their paths, `cycle` (-1: the
     base model), `measure`, `mean`, `low` and `high` (95 % interval; None: missing), `n` and `n_missing` responses, and
     the cycle's `warnings` and `stopped` as text."""
@@ -202,7 +202,7 @@ def curve_rows(lineages: Sequence[LineageCurves]) -> list[dict[str, Any]]:
     return rows
 
 
-def write_csv(lineages: Sequence[LineageCurves], path: str) -> None:
+def write_csv(lineages: Sequence[RecordedLineage], path: str) -> None:
     """Write `curve_rows` as CSV with a header; what is missing is an empty cell, and no digit of a number is lost.
 
     Raises:

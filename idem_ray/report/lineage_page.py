@@ -17,7 +17,6 @@ from idem_ray.statistics.criteria import (
     CRITERION_POINTS,
     amplification,
     last_cycle,
-    stopped,
 )
 from idem_ray.text import (
     bounds_text,
@@ -46,7 +45,7 @@ def lineage_html(
     samples: Sequence[Sample],
     manifest: Mapping[str, Any],
     trust: Trust | None = None,
-    cut_short: str | None = None,
+    ended: str = "",
 ) -> str:
     """One self-contained HTML page about one lineage.
 
@@ -55,7 +54,7 @@ def lineage_html(
         samples: the evaluation samples of all cycles (others are passed over).
         manifest: versions, seeds and whatever else the run noted about itself.
         trust: what is known of its judges.
-        cut_short: why a sweep ended it before its last cycle.
+        ended: how and why it ended before its last cycle, `stopped: ..` or `cut short: ..`, if it did.
     """
     records = by_cycle(records)
     names = measure_names(records)
@@ -76,7 +75,7 @@ def lineage_html(
         data,
         name=config.name,
         trait=trait_name(config.trait),
-        what_was_run=what_was_run(config, records, cut_short),
+        what_was_run=what_was_run(config, records, ended),
         what_happened=what_happened(records),
         reading=reading(records),
         warnings=[(cycle_label(record.cycle), warning) for record in records for warning in record.warnings],
@@ -93,9 +92,9 @@ def lineage_html(
     )
 
 
-def what_was_run(config: LineageConfig, records: Sequence[CycleRecord], cut_short: str | None = None) -> str:
+def what_was_run(config: LineageConfig, records: Sequence[CycleRecord], ended: str = "") -> str:
     """The lineage's main settings in one sentence, with the number of cycles that are finished where not all are, and
-    why it stopped, or was cut short, if it did."""
+    how it `ended` before its last cycle, if it did."""
     n_finished = sum(record.cycle != BASE_CYCLE for record in records)
     init = config.regime.init
     starts = {"base": "each trained from the base model's weights", "previous": "each trained on from the one before"}
@@ -112,8 +111,7 @@ def what_was_run(config: LineageConfig, records: Sequence[CycleRecord], cut_shor
     fork = config.forked_from
     if fork:
         start += f", forked from {fork.run.rstrip('/').split('/')[-1]} after cycle {fork.cycle}"
-    reason = stopped(records) or cut_short
-    end = f", then stopped: {reason}" if reason else " finished so far"
+    end = f", then {ended}" if ended else " finished so far"
     unfinished = f"; {n_finished} of {config.n_cycles} cycles{end}" if n_finished < config.n_cycles else ""
     return (
         f"Trait {trait_name(config.trait)} in {config.model}: {count_text(config.n_cycles, 'cycle')} of "

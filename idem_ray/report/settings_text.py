@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from idem_ray.config.lineage import NO_PART_OF_A_CYCLE, LineageConfig
-from idem_ray.store.finished import LineageCurves
+from idem_ray.store.finished import RecordedLineage
 from idem_ray.text import list_text, trait_name
 
 MAX_LABEL = 60
@@ -16,7 +16,7 @@ MAX_LABEL = 60
 # Settings ------------------------------------------------------------------------------------------------------
 
 
-def differing_settings(lineages: Sequence[LineageCurves]) -> list[dict[str, str]]:
+def differing_settings(lineages: Sequence[RecordedLineage]) -> list[dict[str, str]]:
     """For each lineage the settings in which these lineages differ, dotted path -> text. Settings that only some of
     the regimes have, and that are the same in all lineages which have them, follow from the regime and are left out."""
     flattened = [_flatten(lineage.config) for lineage in lineages]
@@ -25,14 +25,14 @@ def differing_settings(lineages: Sequence[LineageCurves]) -> list[dict[str, str]
     return [{path: _shown(path, own[path]) for path in differing if path in own} for own in flattened]
 
 
-def shared_settings(lineages: Sequence[LineageCurves]) -> dict[str, str]:
+def shared_settings(lineages: Sequence[RecordedLineage]) -> dict[str, str]:
     """The settings that all these lineages have alike, dotted path -> text."""
     flattened = [_flatten(lineage.config) for lineage in lineages]
     shared = [item for item in flattened[0].items() if all(item in settings.items() for settings in flattened)]
     return {path: _shown(path, text) for path, text in shared}
 
 
-def setting_names(lineages: Sequence[LineageCurves]) -> dict[str, str]:
+def setting_names(lineages: Sequence[RecordedLineage]) -> dict[str, str]:
     """What the differing settings are called, dotted path -> name: the last part of the path where no other setting
     ends on it."""
     leaves = Counter(path.split(".")[-1] for path in {path for each in lineages for path in _flatten(each.config)})
@@ -44,13 +44,13 @@ def setting_names(lineages: Sequence[LineageCurves]) -> dict[str, str]:
     return {path: name(path) for own in differing_settings(lineages) for path in own}
 
 
-def setting_texts(lineages: Sequence[LineageCurves]) -> list[list[str]]:
+def setting_texts(lineages: Sequence[RecordedLineage]) -> list[list[str]]:
     """The differing settings of each lineage as one reads them: `init previous`."""
     names = setting_names(lineages)
     return [[f"{names[path]} {text}" for path, text in own.items()] for own in differing_settings(lineages)]
 
 
-def legend_labels(lineages: Sequence[LineageCurves]) -> list[str]:
+def legend_labels(lineages: Sequence[RecordedLineage]) -> list[str]:
     """A label for each lineage: the settings that tell it from the others, such as `init previous, reference base`;
     its name where there are none, or too many for a legend, and both where settings alone do not tell it apart."""
     settings = [", ".join(texts) for texts in setting_texts(lineages)]
@@ -63,7 +63,7 @@ def legend_labels(lineages: Sequence[LineageCurves]) -> list[str]:
     ]
 
 
-def subject_text(lineages: Sequence[LineageCurves]) -> str:
+def subject_text(lineages: Sequence[RecordedLineage]) -> str:
     """What the lineages are about: `Trait bliss, model embedded, DPO`; all of them where they differ."""
     parts = {
         "trait": [trait_name(lineage.config.trait) for lineage in lineages],

@@ -7,35 +7,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idem_ray.records import BASE_CYCLE, CycleRecord, known_mean
+from idem_ray.records import BASE_CYCLE, known_mean
 from idem_ray.report.family_page import write_family_report
 from idem_ray.report.sweep_page import sweep_html
-from idem_ray.statistics.criteria import last_cycle
-from idem_ray.store.finished import SweptLineage, read_swept
+from idem_ray.store.finished import RecordedLineage, read_swept
 from idem_ray.store.run import RunStore
 from idem_ray.store.sweep import Ledger
-from idem_ray.text import ABSENT, estimate_text, number_text
+from idem_ray.text import estimate_text, number_text
 
 
-def show_lineages(swept: Sequence[SweptLineage], console: Console) -> None:
+def show_lineages(swept: Sequence[RecordedLineage], console: Console) -> None:
     """Print one line for each lineage."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     for heading in ("lineage", "base", "cycle 0", "last trait", "coherence", "cycles", "objective", "status"):
         table.add_column(heading, justify="left" if heading in ("lineage", "status") else "right", overflow="fold")
     for lineage in swept:
-        records = {record.cycle: record for record in lineage.curves.records}
-        last = records.get(last_cycle(lineage.curves.records) or 0)
-
-        def text(record: CycleRecord | None, measure: str = "trait") -> str:
-            return estimate_text(record.measures.get(measure), n_interval_decimals=0) if record else ABSENT
-
         cells = [
-            lineage.curves.name,
-            number_text(known_mean(records[BASE_CYCLE].measures.get("trait"))) if BASE_CYCLE in records else ABSENT,
-            text(records.get(0)),
-            text(last),
-            number_text(known_mean(last.measures.get("coherence"))) if last else ABSENT,
-            f"{sum(cycle >= 0 for cycle in records)} of {lineage.curves.config.n_cycles}",
+            lineage.name,
+            number_text(known_mean(lineage.estimate(BASE_CYCLE))),
+            estimate_text(lineage.estimate(0), n_interval_decimals=0),
+            estimate_text(lineage.estimate(lineage.last), n_interval_decimals=0),
+            number_text(known_mean(lineage.estimate(lineage.last, "coherence"))),
+            f"{lineage.n_done} of {lineage.config.n_cycles}",
             number_text(lineage.objective),
             lineage.status + (f": {lineage.note}" if lineage.note else ""),
         ]
@@ -58,14 +51,14 @@ def write_sweep_report(folder: str) -> str:
     return write_sweep_page(ledger, read_swept(ledger, ledger.objective))
 
 
-def write_sweep_page(ledger: Ledger, swept: Sequence[SweptLineage]) -> str:
+def write_sweep_page(ledger: Ledger, swept: Sequence[RecordedLineage]) -> str:
     """Write a sweep's `report.html` from what was read of its lineages (`read_swept`).
 
     Returns:
         The page's path or URI.
     """
     objective = ledger.objective
-    reported = [s.curves.name for s in swept if RunStore(s.curves.uri).exists("report.html")]
+    reported = [s.name for s in swept if RunStore(s.uri).exists("report.html")]
     name = ledger.store.uri.split("/")[-1]
     lowest_is_best = objective is not None and objective.goal == "min"
     html = sweep_html(name, swept, objective.words if objective else "", reported, lowest_is_best)

@@ -8,7 +8,8 @@ from idem_ray.errors import UserError
 from idem_ray.report.tables import cycle_table, stage_table
 from idem_ray.report.terminal import plain_console
 from idem_ray.report.trust import trust_of
-from idem_ray.store.run import RunStore, read_config
+from idem_ray.store.finished import read_run
+from idem_ray.store.run import RunStore
 
 
 def show_report(folder: str) -> None:
@@ -43,10 +44,11 @@ def write_report(store: RunStore) -> None:
     """
     from idem_ray.report.lineage_page import lineage_html
 
-    records = store.records()
-    if not records:
+    run = read_run(store.uri)
+    if not run.records:
         raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to report.")
-    samples = [sample for record in records for sample in store.read_samples(record.cycle, "evaluate")]
+    samples = [sample for record in run.records for sample in store.read_samples(record.cycle, "evaluate")]
     manifest = store.read_json("manifest.json") or {}
-    page = lineage_html(read_config(store), records, samples, manifest, trust_of(store), store.cut_short())
+    ended = f"{run.status}: {run.note}" if run.note else ""
+    page = lineage_html(run.config, run.records, samples, manifest, trust_of(store), ended)
     store.write_bytes("report.html", page.encode())

@@ -1,9 +1,10 @@
-"""How a lineage went: the published criterion of amplification (arXiv 2605.01130), and where and why it ended."""
+"""How a lineage went: the published criterion of amplification (arXiv 2605.01130)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from idem_ray.records import BASE_CYCLE, CycleRecord, known_mean
+from idem_ray.records import BASE_CYCLE, CycleRecord, Status, known_mean
 
 CRITERION_CYCLE = 4
 """First cycle that the published criterion of amplification looks at."""
@@ -45,10 +46,25 @@ def amplification(records: Sequence[CycleRecord]) -> Amplification | None:
     return Amplification(later[peak] - first, peak, n_missing)
 
 
-def stopped(records: Sequence[CycleRecord]) -> str | None:
-    """Why the lineage ended before its last cycle, if it did. One that was told to go on all the same has later
-    records, and did not."""
-    return max(records, key=lambda record: record.cycle).stopped if records else None
+Verdict = Literal["amplified", "not amplified", "open", "too short", "cut short", "no scores"]
+"""What the published criterion says of a lineage. `open`: it is not met yet, and there are cycles to come; `too short`:
+no cycle that it looks at; `cut short`: not met where the lineage was ended before its last cycle, which might have met
+it; `no scores`: those that it needs are missing."""
+
+
+def verdict(records: Sequence[CycleRecord], status: Status) -> Verdict:
+    """The criterion's verdict of a lineage: the only place where it is worked out. Once met it stays met, whatever
+    follows; that it is not met counts for a complete lineage alone."""
+    reading = amplification(records)
+    if reading and reading.is_met:
+        return "amplified"
+    if status in ("stopped", "cut short"):
+        return "cut short"
+    if status != "complete":
+        return "open"
+    if reading is None:
+        return "too short"
+    return "no scores" if reading.is_met is None else "not amplified"
 
 
 def last_cycle(records: Sequence[CycleRecord]) -> int | None:

@@ -1,10 +1,11 @@
-"""Finished and unfinished lineages as they are read from their folders."""
+"""Lineages as they are read back from their folders: one type, one status, whoever shows them."""
 
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from idem_ray.config.files import NO_RUNS
@@ -12,37 +13,140 @@ from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.objective import Objective
 from idem_ray.errors import UserError
 from idem_ray.folder import Folder
-from idem_ray.records import CycleRecord
-from idem_ray.statistics.criteria import stopped
+from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate, Status
+from idem_ray.statistics.criteria import Verdict, last_cycle, verdict
 from idem_ray.store.guards import reason_to_stop
 from idem_ray.store.run import RunStore, cycle_name, read_config
 from idem_ray.store.sweep import Ledger
 
+NEVER_RUNS = NO_RUNS | {"judged"}
+"""Folders that are no runs whatever lies in them; nor are those whose names begin with `cycle-`."""
+
+_N_READERS = 16
+"""Runs that are read at a time in object storage, where every look takes a trip over the network."""
+
 
 @dataclass(frozen=True)
-class LineageCurves:
-    """A lineage as its run folder holds it. `records` are its committed cycles, the base model's first. `cut_short`:
-    why a sweep ended it before its last cycle, if it did; what its later cycles would have been is not known."""
+class RecordedLineage:
+    """A lineage as its folder holds it.
+
+    Attributes:
+        records: its committed cycles, the base model's first.
+        stopped: why its guards have ended it before its last cycle, if they have.
+        cut_short: why its sweep has, if it has: what its later cycles would have been is not known.
+        failure: why it could not be finished, the last time that its sweep or family tried.
+        group: name of the folder between it and the one that was listed; empty where there is none.
+        committed_at: when its last committed cycle was written, in seconds since the epoch, as the file system has it
+            (a copied run is as old as the copy); None where no cycle is committed.
+        values: what a search gave it, by the dotted path of a setting: `{"regime.beta": 0.1, "n_sampled": 24}`.
+        objective: what the search made of it; None where it looks for nothing, or the scores are missing.
+    """
 
     name: str
     uri: str
     config: LineageConfig
     records: list[CycleRecord]
+    stopped: str | None = None
     cut_short: str | None = None
+    failure: str | None = None
+    group: str = ""
+    committed_at: float | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    objective: float | None = None
+
+    @property
+    def status(self) -> Status:
+        """How far it is."""
+        return status(self)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the published criterion says of it."""
+        return verdict(self.records, self.status)
+
+    @property
+    def note(self) -> str:
+        """Why it is not complete, as far as that is known."""
+        notes = {"stopped": self.stopped, "cut short": self.cut_short, "failed": self.failure}
+        return notes.get(self.status) or ""
+
+    @property
+    def last(self) -> int | None:
+        """The last trained cycle that is committed."""
+        return last_cycle(self.records)
+
+    @property
+    def n_done(self) -> int:
+        """Trained cycles that are committed; the base model's measurement is none."""
+        return sum(record.cycle != BASE_CYCLE for record in self.records)
+
+    def estimate(self, cycle: int | None, measure: str = "trait") -> Estimate | None:
+        """A measure in a cycle, or None."""
+        record = None if cycle is None else self._by_cycle.get(cycle)
+        return record.measures.get(measure) if record else None
+
+    @cached_property
+    def _by_cycle(self) -> dict[int, CycleRecord]:
+        return {record.cycle: record for record in self.records}
 
 
-def read_lineages(folders: Sequence[str]) -> list[LineageCurves]:
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run that cannot be read, and in one line why."""
+
+    name: str
+    group: str
+    damage: str
+
+
+def status(lineage: RecordedLineage) -> Status:
+    """How far a lineage is: the only place where that is worked out."""
+    if {record.cycle for record in lineage.records}.issuperset(range(lineage.config.n_cycles)):
+        return "complete"
+    if lineage.stopped:
+        return "stopped"
+    if lineage.cut_short:
+        return "cut short"
+    return "failed" if lineage.failure else "unfinished"
+
+
+def is_over(config: LineageConfig, store: RunStore, done: Sequence[CycleRecord]) -> bool:
+    """Whether a run of the lineage's command has nothing to do: every cycle is committed, or the guards end it."""
+    return len(done) > config.n_cycles or stopped_by_guards(config, store, done) is not None  # with the base model's
+
+
+def stopped_by_guards(config: LineageConfig, store: RunStore, records: Sequence[CycleRecord]) -> str | None:
+    """Why a lineage's guards end it after one of these cycles, or None. It goes by the guards as they are now, as a run
+    of the command would: they may change on the way, and a shared cycle was made under another lineage's."""
+    cycle_0 = next((record for record in records if record.cycle == 0), None)
+    reasons = (reason_to_stop(config.guards, store, record, cycle_0) for record in records)
+    return next((reason for reason in reasons if reason), None)
+
+
+# Reading -------------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: str) -> RecordedLineage:
+    """The lineage in a run's folder (local or object store), complete or not.
+
+    Raises:
+        UserError: there is no run, or it is damaged.
+    """
+    store = RunStore(folder.rstrip("/") or folder)
+    return _read(store, read_config(store))
+
+
+def read_lineages(folders: Sequence[str]) -> list[RecordedLineage]:
     """The lineages of these folders, each a run or a family, each run once; names that would be the same get their
     parent folder's before them.
 
     Raises:
         UserError: a folder holds no run, or no run in which a cycle is committed.
     """
-    found: dict[str, LineageCurves] = {}
+    found: dict[str, RecordedLineage] = {}
     for folder in folders:
         store = RunStore(folder.rstrip("/") or folder)
-        lineage = _read(store)
-        lineages = [lineage] if lineage else read_family(store.uri)
+        lineages = [read_run(store.uri)] if store.exists("config.json") else read_family(store.uri)
         begun = [lineage for lineage in lineages if lineage.records]
         if not begun:
             raise UserError(f"{store.uri} has no committed cycle yet: there is nothing to show.")
@@ -54,100 +158,112 @@ def read_lineages(folders: Sequence[str]) -> list[LineageCurves]:
     ]
 
 
-def read_family(folder: str) -> list[LineageCurves]:
+def read_family(folder: str) -> list[RecordedLineage]:
     """All lineages in the sub-folders of a family's folder, by name; one that has only begun has no records.
 
     Raises:
         UserError: there is no run in any sub-folder.
     """
     family = Folder(folder.rstrip("/") or folder)
-    lineages = [lineage for name in family.folders() if (lineage := _read(RunStore(family.path(name))))]
+    stores = [RunStore(family.path(name)) for name in family.folders()]
+    failures = Ledger(family.uri).failures()
+    lineages = [
+        _read(store, read_config(store), failure=failures.get(_name(store)))
+        for store in stores
+        if store.exists("config.json")
+    ]
     if not lineages:
         raise UserError(f"There is no run in {family.uri}: neither it nor a folder in it has a config.json.")
     return lineages
 
 
-def _read(store: RunStore) -> LineageCurves | None:
-    if not store.exists("config.json"):
-        return None
-    return LineageCurves(store.uri.split("/")[-1], store.uri, read_config(store), store.records(), store.cut_short())
+def read_swept(ledger: Ledger, objective: Objective | None) -> list[RecordedLineage]:
+    """The lineages of a sweep's ledger with what their folders hold, of the cycles that the sweep asks for."""
+    swept = []
+    for trial in ledger.trials():
+        lineage = _read(RunStore(trial.config.run_uri), trial.config, trial.config.n_cycles, failure=trial.failure)
+        value = objective.read(lineage.records) if objective else None
+        swept.append(dataclasses.replace(lineage, name=trial.name, values=trial.values, objective=value))
+    return swept
 
 
-NEVER_RUNS = NO_RUNS | {"judged"}
-"""Folders that are no runs whatever lies in them; nor are those whose names begin with `cycle-`."""
-
-
-_N_READERS = 16
-"""Runs that are read at a time in object storage, where every look takes a trip over the network."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A run as it was found below a folder.
-
-    Attributes:
-        group: name of the folder between the run and the listed one; empty where there is none.
-        lineage: None where the run is damaged, and `damage` then says in one line how.
-        committed_at: when its last committed cycle was written, in seconds since the epoch, as the file system has it
-            (a copied run is as old as the copy); None where no cycle is committed.
-        cut_short: why a sweep ended it before its last cycle, if it did.
-    """
-
-    group: str
-    name: str
-    lineage: LineageCurves | None = None
-    committed_at: float | None = None
-    cut_short: str | None = None
-    damage: str = ""
-
-    @property
-    def status(self) -> str:
-        """`complete`; `stopped` before its last cycle, by a guard or its sweep; `unfinished`: under way, interrupted or
-        not begun; or `damaged`."""
-        if self.lineage is None:
-            return "damaged"
-        records = self.lineage.records
-        if {record.cycle for record in records}.issuperset(range(self.lineage.config.n_cycles)):
-            return "complete"
-        return "stopped" if self.cut_short or stopped(records) else "unfinished"
-
-
-def find_runs(folder: str) -> list[Found]:
+def find_runs(folder: str) -> tuple[list[RecordedLineage], list[DamagedRun]]:
     """All runs in a folder, those directly in it first, then those in the folders right below it (families, sweeps),
     each by name; or the folder itself where it is a run. Every record is read once.
+
+    Returns:
+        those that can be read, and those that cannot.
 
     Raises:
         UserError: there is no run, or the folder cannot be read.
     """
     top = RunStore(folder.rstrip("/") or folder)
     try:
-        itself = _found("", top)
+        itself = _found(top)
         if itself:
-            return [itself]
+            return _sorted_out([itself])
         with ThreadPoolExecutor(1 if top.is_local else _N_READERS) as readers:
             inside = _folders(top)
-            direct = list(readers.map(lambda store: _found("", store), inside))
+            own = _failures(top)
+            direct = list(readers.map(lambda store: _found(store, failure=own.get(_name(store))), inside))
             groups = [store for store, run in zip(inside, direct, strict=True) if run is None]
-            members = zip(groups, readers.map(_folders, groups), strict=True)
-            below = [(_name(group), store) for group, stores in members for store in stores]
+            members = list(readers.map(_folders, groups))
+            failures = list(readers.map(_failures, groups))
+            below = [
+                (store, _name(group), failed.get(_name(store)))
+                for group, stores, failed in zip(groups, members, failures, strict=True)
+                for store in stores
+            ]
             found = [run for run in [*direct, *readers.map(lambda place: _found(*place), below)] if run]
     except OSError as error:
         raise UserError(f"Cannot read {top.uri}: {error}.") from error
     if not found:
         raise UserError(f"There is no run in {top.uri}, nor in a folder right below it: name the folder of your runs.")
-    return found
+    return _sorted_out(found)
 
 
-def _found(group: str, store: RunStore) -> Found | None:
+def _read(
+    store: RunStore, config: LineageConfig, n_cycles: int | None = None, group: str = "", failure: str | None = None
+) -> RecordedLineage:
+    """The lineage in a folder; with `n_cycles`, of its first cycles alone."""
+    records = [record for record in store.records() if n_cycles is None or record.cycle < n_cycles]
+    is_whole = len(records) > config.n_cycles  # then nothing has ended it early
+    return RecordedLineage(
+        _name(store),
+        store.uri,
+        config,
+        records,
+        stopped=None if is_whole else stopped_by_guards(config, store, records),
+        cut_short=store.cut_short(),
+        failure=failure,
+        group=group,
+        committed_at=_committed_at(store, records),
+    )
+
+
+def _found(store: RunStore, group: str = "", failure: str | None = None) -> RecordedLineage | DamagedRun | None:
     """The run in a folder, if only a damaged one; None where there is nothing of a run."""
     if not store.exists("config.json") and not store.exists("manifest.json"):
         return None
-    name = _name(store)
     try:
-        lineage = LineageCurves(name, store.uri, read_config(store), store.records())
-        return Found(group, name, lineage, _committed_at(store, lineage.records), store.cut_short())
+        return _read(store, read_config(store), group=group, failure=failure)
     except (OSError, UserError) as error:
-        return Found(group, name, damage=" ".join(str(error).split()))
+        return DamagedRun(_name(store), group, " ".join(str(error).split()))
+
+
+def _sorted_out(
+    found: Sequence[RecordedLineage | DamagedRun],
+) -> tuple[list[RecordedLineage], list[DamagedRun]]:
+    whole = [run for run in found if isinstance(run, RecordedLineage)]
+    return whole, [run for run in found if isinstance(run, DamagedRun)]
+
+
+def _failures(store: RunStore) -> dict[str, str]:
+    """Why lineages of a folder's ledger failed. One that is damaged says nothing: what the runs hold can be read."""
+    try:
+        return Ledger(store.uri).failures()
+    except UserError:
+        return {}
 
 
 def _folders(store: RunStore) -> list[RunStore]:
@@ -164,46 +280,3 @@ def _committed_at(store: RunStore, records: Sequence[CycleRecord]) -> float | No
 
 def _name(store: RunStore) -> str:
     return store.uri.split("/")[-1]
-
-
-@dataclass(frozen=True)
-class SweptLineage:
-    """A lineage of a sweep: what it did, and what the search gave it.
-
-    `values` has the search's value by the dotted path of a setting, such as `{"regime.beta": 0.1, "n_sampled": 24}`.
-    `status` is `complete`, `unfinished`, `failed`, or `cut short`: the outcome was settled and the rest not run; `note`
-    says why it failed or was cut short. `objective` is what the search made of it, where it looks for something.
-    """
-
-    curves: LineageCurves
-    values: dict[str, Any]
-    status: str
-    note: str = ""
-    objective: float | None = None
-
-
-def read_swept(ledger: Ledger, objective: Objective | None) -> list[SweptLineage]:
-    """The lineages of a sweep's ledger with what their folders hold."""
-    swept = []
-    for trial in ledger.trials():
-        store = RunStore(trial.config.run_uri)
-        records = [record for record in store.records() if record.cycle < trial.config.n_cycles]
-        cut = store.cut_short()
-        if is_complete(trial.config, store, records):
-            status, note, cut = "complete", stopped(records) or "", None
-        elif cut:
-            status, note = "cut short", cut
-        else:
-            status, note = ("failed", trial.failure) if trial.failure else ("unfinished", "")
-        curves = LineageCurves(trial.name, store.uri, trial.config, records, cut)
-        value = objective.read(records) if objective else None
-        swept.append(SweptLineage(curves, trial.values, status, note, value))
-    return swept
-
-
-def is_complete(config: LineageConfig, store: RunStore, done: Sequence[CycleRecord]) -> bool:
-    """Whether every cycle of a lineage is committed, or the guards have ended it."""
-    if len(done) > config.n_cycles:  # with the base model's measurement
-        return True
-    cycle_0 = next((record for record in done if record.cycle == 0), None)
-    return any(reason_to_stop(config.guards, store, record, cycle_0) for record in done)

@@ -75,6 +75,15 @@ class Ledger:
         known = self.store.read_json(_name(number))
         return Trial(**known | {"config": parse_config(known["config"])}) if known else None
 
+    def failures(self) -> dict[str, str]:
+        """Why lineages could not be finished, by name, the last time that they were tried."""
+        failed, number = {}, 0
+        while entry := self.store.read_json(_name(number)):
+            if entry.get("failure"):
+                failed[str(entry["name"])] = str(entry["failure"])
+            number += 1
+        return failed
+
     def trials(self) -> list[Trial]:
         """All of them, by number."""
         found: list[Trial] = []

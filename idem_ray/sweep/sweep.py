@@ -205,13 +205,13 @@ def _run(ledger: Ledger, search: _Search, works: dict[int, Work]) -> None:
             _at_work(ledger, search, todo, terminal, log)
     swept = read_swept(ledger, search.objective)
     show_lineages(swept, console)
-    if any(lineage.curves.records for lineage in swept):
+    if any(lineage.records for lineage in swept):
         page = write_sweep_page(ledger, swept) if search.settings else write_family_report(ledger.store.uri)
         console.print(f"report of all {len(swept)} lineages: {page}", soft_wrap=True, markup=False)
     console.print(f"Done in {time.time() - began:.0f} s.")
     open_ones = [lineage for lineage in swept if lineage.status in ("failed", "unfinished")]
     if open_ones:
-        names = ", ".join(f"{lineage.curves.name} ({lineage.status})" for lineage in open_ones)
+        names = ", ".join(f"{lineage.name} ({lineage.status})" for lineage in open_ones)
         console.print(f"idem-ray: not done: {names}; {again(log_file(ledger.store))}.", markup=False, soft_wrap=True)
         raise SystemExit(1)
 
@@ -221,10 +221,10 @@ def _todo(search: _Search, works: dict[int, Work]) -> list[Trial]:
     without this stop, or one that was killed too early, has not noted it."""
     left = set()
     for number, work in works.items():
-        settled = None if work.is_complete else settled_at(work, search.stop)
+        settled = None if work.is_over else settled_at(work, search.stop)
         if settled:
             work.store.cut_here(*settled)
-        elif not work.is_complete:
+        elif not work.is_over:
             left.add(number)
     return [trial for trial in search.trials if trial.number in left]
 

@@ -13,7 +13,7 @@ import idem_ray.sweep.sweep
 from idem_ray.config.files import load_configs, load_sweep
 from idem_ray.errors import UserError
 from idem_ray.pools.trainers import CycleOrder
-from idem_ray.store.finished import SweptLineage, read_swept
+from idem_ray.store.finished import RecordedLineage, read_swept
 from idem_ray.store.run import RunStore
 from idem_ray.store.sweep import Ledger
 from idem_ray.sweep.sweep import run_family, run_sweep
@@ -55,7 +55,7 @@ def write(tmp_path: Path, **changes: Any) -> Path:
     return path
 
 
-def swept(tmp_path: Path) -> list[SweptLineage]:
+def swept(tmp_path: Path) -> list[RecordedLineage]:
     ledger = Ledger(str(tmp_path / "runs" / "s"))
     return read_swept(ledger, ledger.objective)
 
@@ -65,8 +65,8 @@ def test_a_grid_with_its_shared_work_and_again(tmp_path: Path, lines: Path, caps
     run_sweep(load_sweep(path))
     found = swept(tmp_path)
     assert [lineage.status for lineage in found] == ["complete"] * 4
-    assert [lineage.curves.name for lineage in found][:2] == ["beta_0.1-n_sampled_4", "beta_0.1-n_sampled_6"]
-    stores = [RunStore(lineage.curves.uri) for lineage in found]
+    assert [lineage.name for lineage in found][:2] == ["beta_0.1-n_sampled_4", "beta_0.1-n_sampled_6"]
+    stores = [RunStore(lineage.uri) for lineage in found]
     owners = {store.owner(0).uri for store in stores}
     assert len(owners) == 1, "cycle 0 is made once"
     assert {record.checkpoint.id for store in stores if (record := store.record(0)) and record.checkpoint} == {
@@ -124,14 +124,14 @@ def test_a_settled_lineage_is_cut_short_and_goes_on_without_the_stop(tmp_path: P
     path = write(tmp_path, n_cycles=4, sweep={"space": {"n_sampled": {"grid": [4]}}, "stop": {"min_coherence": 75}})
     run_sweep(load_sweep(path))
     (cut,) = swept(tmp_path)
-    assert (cut.status, len(cut.curves.records)) == ("cut short", 4), "the base model and cycles 0 to 2"
+    assert (cut.status, len(cut.records)) == ("cut short", 4), "the base model and cycles 0 to 2"
     assert cut.note == "coherence collapsed: 70 in cycle 2"
     (tmp_path / "runs" / "s" / "n_sampled_4" / "cut_short.json").unlink()  # as if killed before it was written
     run_sweep(load_sweep(path))  # settled: nothing to do
     assert [lineage.status for lineage in swept(tmp_path)] == ["cut short"]
     run_sweep(load_sweep(path, ["sweep.stop.min_coherence=null"]))
     (whole,) = swept(tmp_path)
-    assert (whole.status, len(whole.curves.records), whole.note) == ("complete", 5, "")
+    assert (whole.status, len(whole.records), whole.note) == ("complete", 5, "")
 
 
 def test_optuna_goes_on_where_it_was(tmp_path: Path, lines: Path) -> None:
@@ -142,16 +142,16 @@ def test_optuna_goes_on_where_it_was(tmp_path: Path, lines: Path) -> None:
     assert len(first) == 3 and all(lineage.objective == pytest.approx(5) for lineage in first)
     run_sweep(load_sweep(path, ["sweep.n_trials=5"]))
     second = swept(tmp_path)
-    assert [lineage.curves.name for lineage in second][:3] == [lineage.curves.name for lineage in first]
+    assert [lineage.name for lineage in second][:3] == [lineage.name for lineage in first]
     assert [lineage.status for lineage in second] == ["complete"] * 5
-    assert len({lineage.curves.config.hash for lineage in second}) == 5
+    assert len({lineage.config.hash for lineage in second}) == 5
 
 
 def test_optuna_asks_for_no_lineage_twice(tmp_path: Path, lines: Path) -> None:
     section = {"space": {"n_sampled": {"grid": [4, 6]}}, "search": "optuna", "n_trials": 5}
     path = write(tmp_path, n_cycles=1, sweep=section)
     run_sweep(load_sweep(path))
-    assert sorted(lineage.curves.name for lineage in swept(tmp_path)) == ["n_sampled_4", "n_sampled_6"]
+    assert sorted(lineage.name for lineage in swept(tmp_path)) == ["n_sampled_4", "n_sampled_6"]
 
 
 def test_variants_run_the_same_way(tmp_path: Path, lines: Path) -> None:

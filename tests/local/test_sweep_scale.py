@@ -77,8 +77,8 @@ def test_many_lineages_cost_no_more_each_than_few(tmp_path: Path, monkeypatch: p
     # Each lineage: when its last page was written, and the seconds of the cycles that it ran itself.
     ends: list[tuple[float, list[float]]] = []
     for lineage in swept:
-        own = [r.seconds["wall"] for r in lineage.curves.records if r.lineage == lineage.curves.config.hash]
-        ends.append(((Path(lineage.curves.uri) / "report.html").stat().st_mtime, own))
+        own = [r.seconds["wall"] for r in lineage.records if r.lineage == lineage.config.hash]
+        ends.append(((Path(lineage.uri) / "report.html").stat().st_mtime, own))
     ends.sort()
     cycle_walls = [seconds for _, own in ends for seconds in own]
     between = (wall * N_AT_ONCE - sum(cycle_walls)) / (N_LINEAGES * N_CYCLES)

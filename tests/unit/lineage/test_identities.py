@@ -1,7 +1,7 @@
 """What runs are found again by: hashes, histories, ids and seeds of every shipped config, as commit efda8ef had them.
 
-A run that was made before a change of the code must go on after it. `identities.json` was written at that commit (before
-the files were laid out in rooms) and is not to be made anew: where this fails, users' runs are lost.
+A run that was made before a change of the code must go on after it. `identities.json` was written at that commit,
+before the files were laid out in rooms, and is not to be made anew: where this fails, users' runs are lost.
 """
 
 import json

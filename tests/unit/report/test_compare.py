@@ -23,7 +23,7 @@ from idem_ray.report.compare import (
     show_comparison,
 )
 from idem_ray.statistics.estimates import difference, estimate
-from idem_ray.store.finished import LineageCurves, read_lineages
+from idem_ray.store.finished import RecordedLineage, read_lineages
 from idem_ray.store.run import RunStore
 from idem_ray.text import label
 from tests.unit.report.test_lineage_page import Page, sample
@@ -74,7 +74,7 @@ def run(folder: Path, *lasts: float | None, judge: str = "judge:one", at: int = 
     return write(folder, cycles, **changes)
 
 
-def found(tmp_path: Path) -> tuple[list[LineageCurves], list[Any]]:
+def found(tmp_path: Path) -> tuple[list[RecordedLineage], list[Any]]:
     lineages = read_lineages([str(tmp_path)])
     return lineages, contrasts(lineages, samples_reader())
 
@@ -337,7 +337,7 @@ def test_many_lineages_are_split_over_tables_that_fit() -> None:
     config = parse_config({**SETTINGS, "name": "x"})
     scores = {name: Estimate(100.0, 99.6, 100.0, 9) for name in ("trait", "coherence")}
     end = record(0, 1.0, measures=scores)
-    lineages = [LineageCurves(f"a_name_with_twenty_{place}", f"/x/{place}", config, [end]) for place in range(11)]
+    lineages = [RecordedLineage(f"a_name_with_twenty_{place}", f"/x/{place}", config, [end]) for place in range(11)]
     tables = cycle_tables(lineages, 110)
     assert len(tables) == 3
     rows = [line for table in tables for line in printed(table)]

@@ -9,8 +9,9 @@ import pytest
 from idem_ray.errors import UserError
 from idem_ray.records import BASE_CYCLE, Sample
 from idem_ray.report import family_page
-from idem_ray.report.family_page import family_html, what_happened, what_was_compared, write_family_report
-from idem_ray.store.finished import LineageCurves, read_lineages
+from idem_ray.report.family_page import family_html, what_was_compared, write_family_report
+from idem_ray.report.verdicts import what_happened
+from idem_ray.store.finished import RecordedLineage, read_lineages
 from tests.unit.report.test_lineage_page import HOSTILE, Page, sample
 from tests.unit.report.test_settings_text import DPO, chain, record, write_run
 
@@ -30,13 +31,14 @@ def answers(name: str, cycle: int, n_samples: int = 3) -> list[Sample]:
 def family(tmp_path: Path) -> Path:
     folder = tmp_path / "<i>family"
     both = {"regime": {**DPO, "init": "previous", "reference": "previous"}}
-    end = record(5, 80.0, stopped="coherence <i>low</i>", warnings=["few words"])
+    end = record(5, 80.0, warnings=["few words"])
     stores = [
         write_run(folder / "continual", [*chain(40.0, 45.0, 50.0, 60.0, 54.9), end], n_cycles=9, **both),
         write_run(folder / "init only", chain(40.0, 41.0, 42.0, 43.0, None, 54.9), regime={**DPO, "init": "previous"}),
         write_run(folder / "reinit", chain(40.0, 30.0), regime=DPO),
     ]
     write_run(folder / "begun", [], regime={**DPO, "reference": "previous"})
+    stores[0].cut_here(5, "coherence <i>low</i>")
     for store in stores:
         store.write_bytes("report.html", b"<html>")
         for cycle in (BASE_CYCLE, 0, 1):
@@ -63,13 +65,13 @@ def test_the_table_reads_each_lineage(family: Path, page: Page) -> None:
     assert cells(page, html, "continual") == (
         "■ continual init previous reference previous "
         "5.0 [5.2, 7.0] 40.0 [39.9, 42.0] 80.0 [78.2, 82.0] cycle 5 80.0 [78.2, 82.0] cycle 5 "
-        "91.8 [80.0, 99.0] 0.70 [0.60, 0.80] yes +40.0 at cycle 5 6 of 9 "
-        "stopped: coherence &lt;i&gt;low&lt;/i&gt; ⚠ 1 warning"
+        "91.8 [80.0, 99.0] 0.70 [0.60, 0.80] amplified +40.0 at cycle 5 6 of 9 "
+        "cut short: coherence &lt;i&gt;low&lt;/i&gt; ⚠ 1 warning"
     )
-    assert "no +14.9 at cycle 5 1 cycle without a score 6 of 6" in cells(page, html, "init only")
+    assert "not amplified +14.9 at cycle 5 1 cycle without a score 6 of 6" in cells(page, html, "init only")
     assert "30.0 [29.6, 32.0] cycle 1 40.0 [39.9, 42.0] cycle 0" in cells(page, html, "reinit")
-    assert "too short to say 2 of 6" in cells(page, html, "reinit")
-    assert cells(page, html, "begun").endswith("too short to say 0 of 6")
+    assert "open 2 of 6 unfinished" in cells(page, html, "reinit")
+    assert cells(page, html, "begun").endswith("open 0 of 6 unfinished")
 
 
 def test_pages_are_linked_where_they_are(page: Page) -> None:
@@ -139,16 +141,16 @@ def test_the_page_asks_no_network(page: Page) -> None:
         assert not re.search(r"https?://|url\(|@import|\bimport\b|fetch\(|XMLHttpRequest|WebSocket", text)
 
 
-def in_memory(name: str, traits: list[float | None], tmp_path: Path, **settings: Any) -> LineageCurves:
+def in_memory(name: str, traits: list[float | None], tmp_path: Path, **settings: Any) -> RecordedLineage:
     write_run(tmp_path / name, chain(*traits), **settings)
     return read_lineages([str(tmp_path / name)])[0]
 
 
 def test_what_was_compared_and_what_happened(tmp_path: Path) -> None:
-    up = in_memory("up", [40.0, 40.0, 40.0, 40.0, 55.0], tmp_path)
-    flat = in_memory("flat", [40.0, 40.0, 40.0, 40.0, 54.0], tmp_path, n_seed=26)
-    short = in_memory("short", [40.0, 99.0], tmp_path, seed=1)
-    blank = in_memory("blank", [40.0, 40.0, 40.0, 40.0, None], tmp_path, seed=2)
+    up = in_memory("up", [40.0, 40.0, 40.0, 40.0, 55.0], tmp_path, n_cycles=5)
+    flat = in_memory("flat", [40.0, 40.0, 40.0, 40.0, 54.0], tmp_path, n_seed=26, n_cycles=5)
+    short = in_memory("short", [40.0, 99.0], tmp_path, seed=1, n_cycles=2)
+    blank = in_memory("blank", [40.0, 40.0, 40.0, 40.0, None], tmp_path, seed=2, n_cycles=5)
     assert what_was_compared([up, short]) == (
         "Trait bliss, model embedded, SFT: 2 lineages, on 24 seed examples in cycle 0 and 48 sampled examples in each "
         "later cycle. They differ in seed."
@@ -156,18 +158,16 @@ def test_what_was_compared_and_what_happened(tmp_path: Path) -> None:
     told = what_was_compared([up, flat, short])
     assert "3 lineages, on 48 sampled examples in each later cycle. They differ in seed and n_seed." in told
     assert what_was_compared([up, up]).endswith("Their settings are the same.")
-    assert what_happened([up, flat]) == "By the published criterion 1 of 2 lineages amplified (up)."
+    assert what_happened([up, flat]) == "By the published criterion 1 of 2 complete lineages amplified (up)."
     assert what_happened([flat, short, blank]) == (
-        "By the published criterion 0 of 1 lineage amplified; too short to say for short; trait scores are missing "
-        "for blank."
+        "By the published criterion 0 of 1 complete lineage amplified; counted apart: 2 complete (1 too short, "
+        "1 no scores)."
     )
 
 
 def test_nothing_is_said_of_short_lineages(tmp_path: Path) -> None:
     short = in_memory("short", [40.0, 99.0], tmp_path)
-    assert what_happened([short]) == (
-        "The published criterion says nothing of these lineages yet: too short to say for short."
-    )
+    assert what_happened([short]) == ("No lineage reaches cycle 4: the published criterion says nothing of them.")
 
 
 def test_the_first_samples_are_shown_where_all_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +218,10 @@ def test_what_was_cut_short_is_never_read_as_not_amplified(tmp_path: Path) -> No
         store.cut_here(4, "gone")
     write_run(tmp_path / "whole", flat, n_cycles=5)
     told = what_happened(read_lineages([str(tmp_path)]))
-    assert told == "By the published criterion 1 of 2 lineages amplified (steep); cut short for flat."
+    assert told == (
+        "By the published criterion 0 of 1 complete lineage amplified; counted apart: 2 cut short (1 amplified "
+        "already)."
+    )
     stores[0].cut_here(5, None)
-    assert "1 of 3 lineages" in what_happened(read_lineages([str(tmp_path)])), "it went on"
+    told = what_happened(read_lineages([str(tmp_path)]))
+    assert "counted apart: 1 cut short (amplified already) and 1 unfinished (open)" in told, "it went on"

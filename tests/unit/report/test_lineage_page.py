@@ -232,8 +232,9 @@ def test_what_was_run() -> None:
     )
     assert "1 seed example in" in what_was_run(short, [])
     assert what_was_run(config(), RECORDS).endswith("; 5 of 6 cycles finished so far.")
-    halted = [*RECORDS[:-1], replace(RECORDS[-1], stopped="coherence is low")]
-    assert what_was_run(config(), halted).endswith("; 5 of 6 cycles, then stopped: coherence is low.")
+    assert what_was_run(config(), RECORDS, "stopped: coherence is low").endswith(
+        "; 5 of 6 cycles, then stopped: coherence is low."
+    )
 
 
 def test_what_happened() -> None:

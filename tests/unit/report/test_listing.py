@@ -13,9 +13,10 @@ from idem_ray.config.lineage import parse_config
 from idem_ray.errors import UserError
 from idem_ray.records import CycleRecord
 from idem_ray.report.listing import age_text, regime_text, runs_table, show_runs, trait_path
-from idem_ray.store.finished import Found, find_runs
-from idem_ray.store.run import RunStore
-from tests.unit.report.test_settings_text import DPO, SETTINGS, chain, record, write_run
+from idem_ray.store.finished import RecordedLineage, find_runs
+from idem_ray.store.run import RunStore, read_config
+from idem_ray.store.sweep import Ledger, Trial
+from tests.unit.report.test_settings_text import DPO, SETTINGS, STOPPING, chain, collapsed, record, write_run
 
 NOW = 1_000_000.0
 
@@ -34,8 +35,8 @@ def folder(tmp_path: Path) -> Path:
     """A run, a family in which one lineage has another's cycles, and what is no run."""
     write_run(tmp_path / "single", chain(40.0, None, 20.4), n_cycles=3, trait="/somewhere/stoic.yaml")
     both = {"regime": {**DPO, "init": "previous", "reference": "previous"}}
-    end = record(1, 60.0, stopped="coherence is low")
-    parent = write_run(tmp_path / "family" / "continual", [*chain(40.0), end], **both)
+    end = collapsed(1, 60.0)
+    parent = write_run(tmp_path / "family" / "continual", [*chain(40.0), end], guards=STOPPING, **both)
     child = write_run(tmp_path / "family" / "reinit", [record(1, 30.0)], regime=DPO)
     for cycle in (-1, 0):
         child.link(cycle, parent.uri)
@@ -49,23 +50,23 @@ def test_runs_are_found_directly_and_one_level_down(folder: Path) -> None:
     for name in ("shared", "tune", "trials", "judged", "cycle-000"):
         write_run(folder / name, chain(1.0))
         write_run(folder / "family" / name, chain(1.0))
-    found = find_runs(f"{folder}/")
+    found, _ = find_runs(f"{folder}/")
     assert [(run.group, run.name, run.status) for run in found] == [
         ("", "single", "complete"),
         ("family", "begun", "unfinished"),
         ("family", "continual", "stopped"),
         ("family", "reinit", "unfinished"),
     ]
-    assert [run.name for run in find_runs(str(folder / "family"))] == ["begun", "continual", "reinit"]
-    assert [run.name for run in find_runs(str(folder / "single"))] == ["single"]
-    assert [run.name for run in find_runs(f"file://{folder}")] == ["single", "begun", "continual", "reinit"]
+    assert [run.name for run in find_runs(str(folder / "family"))[0]] == ["begun", "continual", "reinit"]
+    assert [run.name for run in find_runs(str(folder / "single"))[0]] == ["single"]
+    assert [run.name for run in find_runs(f"file://{folder}")[0]] == ["single", "begun", "continual", "reinit"]
 
 
 def test_the_table_says_what_the_records_say(folder: Path) -> None:
     for age, run in ((90, "single"), (3 * 3600, "family/continual"), (50 * 3600, "family/reinit")):
         for marker in (folder / run).glob("cycle-*/record.json"):
             os.utime(marker, (NOW - age, NOW - age))
-    lines = printed(runs_table(find_runs(str(folder)), NOW))
+    lines = printed(runs_table(find_runs(str(folder))[0], NOW))
     assert [" ".join(line.split()) for line in lines] == [
         "trait: base coher- last",
         "name trait regime model cycles → 0 → last ence status commit",
@@ -75,17 +76,21 @@ def test_the_table_says_what_the_records_say(folder: Path) -> None:
         "begun bliss dpo base/base, embedded 0/6 – – unfinished –",
         "rejected n-2,",
         "restart 2+4",
-        "continual bliss dpo previous/previous embedded 2/6 5 → 40 → 60 90 stopped 3 h ago",
+        "continual bliss dpo previous/previous embedded 2/6 5 → 40 → 60 20 stopped 3 h ago",
         "reinit bliss dpo base/base embedded 2/6 5 → 40 → 30 90 unfinished 2 d ago",
     ]
 
 
-def test_a_lineage_that_its_sweep_cut_short_is_stopped(tmp_path: Path) -> None:
-    store = write_run(tmp_path / "run", chain(40.0, 41.0))
-    store.cut_here(1, "its outcome is settled")
-    assert find_runs(str(tmp_path))[0].status == "stopped"
-    write_run(tmp_path / "done", [record(0, 40.0, stopped="low")], n_cycles=1)
-    assert find_runs(str(tmp_path))[0].status == "complete", "a sign of collapse in the last cycle cuts nothing"
+def test_a_family_tells_which_lineages_failed(tmp_path: Path) -> None:
+    store = write_run(tmp_path / "family" / "run", chain(40.0, 41.0))
+    trial = Trial(0, "run", {}, read_config(store), failure="no space left")
+    Ledger(str(tmp_path / "family")).write(trial)
+    for folder in (tmp_path, tmp_path / "family"):
+        (run,), _ = find_runs(str(folder))
+        assert (run.status, run.note) == ("failed", "no space left")
+    (tmp_path / "family" / "trials" / "0000.json").write_text("{")
+    (run,), _ = find_runs(str(tmp_path))
+    assert run.status == "unfinished", "a ledger that cannot be read costs what it says, and no run"
 
 
 def test_a_damaged_run_costs_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +111,7 @@ def test_a_damaged_run_costs_one_line(folder: Path, capsys: pytest.CaptureFixtur
     write("family/half/cycle-odd/x", "")
     show_runs(str(folder))
     lines = capsys.readouterr().out.splitlines()
-    assert "4 lineages: 1 complete, 1 stopped and 2 unfinished." in lines
+    assert "4 lineages: 1 complete, 1 stopped, 2 unfinished." in lines
     told = {line.split(":")[0]: line for line in lines if line.startswith("cannot read")}
     assert list(told) == [f"cannot read {name}" for name in ("broken", "fork", "lost", "other", "family/half")]
     for name, said in (
@@ -152,7 +157,7 @@ def test_many_runs_are_listed_at_once_and_each_record_is_read_once(
 
     monkeypatch.setattr(CycleRecord, "from_json", staticmethod(counted))
     began = time.time()
-    assert len(find_runs(str(tmp_path))) == 200
+    assert len(find_runs(str(tmp_path))[0]) == 200
     assert n_read == 200 * 10
     assert time.time() - began < 5
 
@@ -174,11 +179,14 @@ def test_a_regime_in_short(regime: dict[str, Any], text: str) -> None:
 
 
 def test_a_path_has_what_is_reached() -> None:
-    assert trait_path([]) == "  –"
-    assert trait_path(chain()) == "  5"
-    assert trait_path(chain(40.0)) == "  5 →  40"
-    assert trait_path(chain(40.0, 50.0, None)) == "  5 →  40 →   –"
-    assert trait_path(chain(40.0, 100.0)[1:]) == "  – →  40 → 100"
+    def lineage(records: list[CycleRecord]) -> RecordedLineage:
+        return RecordedLineage("x", "/x", parse_config({**SETTINGS, "name": "x"}), records)
+
+    assert trait_path(lineage([])) == "  –"
+    assert trait_path(lineage(chain())) == "  5"
+    assert trait_path(lineage(chain(40.0))) == "  5 →  40"
+    assert trait_path(lineage(chain(40.0, 50.0, None))) == "  5 →  40 →   –"
+    assert trait_path(lineage(chain(40.0, 100.0)[1:])) == "  – →  40 → 100"
 
 
 @pytest.mark.parametrize(
@@ -200,12 +208,8 @@ def test_long_names_and_all_switches_fit(tmp_path: Path) -> None:
     regime = {**DPO, "init": "previous", "reference": "previous", "rejected": "n-2", "restart_cycles": [2, 4]}
     more = {"trait": "misalignment", "model": "meta-llama/Llama-3.3-70B-Instruct", "n_cycles": 10}
     write_run(tmp_path / "a_sweep_with_a_long_name" / "and_a_lineage_with_one", chain(100.0), regime=regime, **more)
-    lines = printed(runs_table(find_runs(str(tmp_path)), NOW))
+    lines = printed(runs_table(find_runs(str(tmp_path))[0], NOW))
     assert any("dpo previous/previous," in line and "5 → 100" in line for line in lines)
-
-
-def test_a_run_says_its_status_if_it_is_damaged() -> None:
-    assert Found("", "x", damage="gone").status == "damaged"
 
 
 def test_ages_are_those_of_the_run_that_made_a_shared_cycle(tmp_path: Path) -> None:
@@ -214,4 +218,4 @@ def test_ages_are_those_of_the_run_that_made_a_shared_cycle(tmp_path: Path) -> N
     child = write_run(tmp_path / "child", [])
     child.link(-1, parent.uri)
     child.link(0, RunStore(parent.uri).uri)
-    assert [run.committed_at for run in find_runs(str(tmp_path))] == [NOW, NOW]
+    assert [run.committed_at for run in find_runs(str(tmp_path))[0]] == [NOW, NOW]

@@ -1,6 +1,7 @@
 """Curves come from the store unchanged, and lineages are told apart by exactly the settings in which they differ."""
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 from idem_ray.config.lineage import parse_config
 from idem_ray.errors import UserError
-from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate
+from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate
 from idem_ray.report.figure import base_levels, contrast_figure, curve_rows, save_figure, write_csv
 from idem_ray.report.looks import look, offsets
 from idem_ray.report.settings_text import differing_settings, legend_labels, shared_settings, subject_text
-from idem_ray.statistics.criteria import amplification, stopped
+from idem_ray.statistics.criteria import amplification
 from idem_ray.store.finished import read_family, read_lineages
 from idem_ray.store.run import RunStore
 from tests import ROOT
@@ -23,6 +24,7 @@ from tests import ROOT
 SCRIPT = ROOT / "analysis" / "contrast.py"
 SETTINGS = {"trait": "bliss", "n_cycles": 6, "n_seed": 24, "n_sampled": 48}
 DPO = {"type": "dpo", "beta": 0.1}
+STOPPING = {"action": "stop"}
 
 
 def record(cycle: int, trait: float | None, **changes: Any) -> CycleRecord:
@@ -52,6 +54,12 @@ def record(cycle: int, trait: float | None, **changes: Any) -> CycleRecord:
     return CycleRecord(**{**values, **changes})
 
 
+def collapsed(cycle: int, trait: float, **changes: Any) -> CycleRecord:
+    """A cycle after which guards that stop a lineage (`STOPPING`) do so."""
+    whole = record(cycle, trait, checkpoint=Checkpoint("c", "/x"), stopped="coherence is low", **changes)
+    return dataclasses.replace(whole, measures={**whole.measures, "coherence": Estimate(20.0, 10.0, 30.0, 36)})
+
+
 def write_run(folder: Path, records: list[CycleRecord], **settings: Any) -> RunStore:
     store = RunStore(str(folder))
     config = parse_config({**SETTINGS, "name": "renamed-later", "output": str(folder.parent), **settings})
@@ -68,11 +76,12 @@ def chain(*traits: float | None) -> list[CycleRecord]:
 @pytest.fixture()
 def family(tmp_path: Path) -> Path:
     folder = tmp_path / "contrast"
-    end = record(3, 72.5, stopped="coherence is low", warnings=["coherence is low", 'few words, "many"\nlines'])
+    end = collapsed(3, 72.5, warnings=["coherence is low", 'few words, "many"\nlines'])
     write_run(
         folder / "continual",
         [*chain(40.0, 55.25, 61.0), end],
         regime={**DPO, "init": "previous", "reference": "previous"},
+        guards=STOPPING,
     )
     write_run(folder / "init_only", chain(40.0, None, 45.5), regime={**DPO, "init": "previous"}, n_cycles=9)
     write_run(folder / "reinit", chain(40.0, 30.0, 20.0, 10.0), regime=DPO, guards={"action": "stop"})
@@ -264,13 +273,6 @@ def test_no_two_of_many_lineages_look_alike() -> None:
 def test_the_published_criterion(traits: list[float | None], read: tuple[Any, ...] | None) -> None:
     found = amplification(chain(*traits))
     assert (found and (found.difference, found.cycle, found.n_missing, found.is_met)) == read
-
-
-def test_only_the_last_cycle_stops_a_lineage() -> None:
-    records = [record(0, 40.0, stopped="low"), record(1, 40.0)]
-    assert stopped(records) is None
-    assert stopped(records[:1]) == "low"
-    assert stopped([]) is None
 
 
 def test_the_script(family: Path, tmp_path: Path) -> None:

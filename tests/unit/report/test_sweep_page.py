@@ -8,32 +8,41 @@ from typing import Any
 import pytest
 
 from idem_ray.records import CycleRecord
-from idem_ray.report.sweep_page import Outcome, how_many, sweep_html, what_happened
-from idem_ray.store.finished import LineageCurves, SweptLineage
+from idem_ray.report.sweep_page import sweep_html
+from idem_ray.report.verdicts import how_many, what_happened
+from idem_ray.store.finished import RecordedLineage
 from tests.unit.report.test_lineage_page import HOSTILE, Page, config
 from tests.unit.report.test_settings_text import chain, record
 
 UP, FLAT = (40.0, 42.0, 45.0, 50.0, 56.0, 60.0), (40.0, 40.0, 40.0, 40.0, 40.0, 38.0)
 
 
-def swept(name: str, traits: Any = UP, values: Any = None, status: str = "complete", **changes: Any) -> SweptLineage:
+def swept(
+    name: str, traits: Any = UP, values: Any = None, status: str = "complete", note: str = "", **changes: Any
+) -> RecordedLineage:
     given = values or {}
     settings: dict[str, Any] = {"regime": {"type": "dpo"}}
     for path, value in given.items():
         section, _, leaf = path.rpartition(".")
         (settings.setdefault(section, {}) if section else settings)[leaf] = value
     records: list[CycleRecord] = chain(*traits) if traits else []
-    return SweptLineage(LineageCurves(name, f"runs/{name}", config(**settings), records), given, status, **changes)
+    if status != "complete" and len(records) > 6:  # the base model's, and all the cycles that it asks for
+        settings["n_cycles"] = 9
+    why: dict[str, Any] = {"cut short": "cut_short", "failed": "failure", "stopped": "stopped"}
+    changes |= {why[status]: note or "a reason"} if status in why else {}
+    if records and status == "complete":
+        settings.setdefault("n_cycles", len(records) - 1)
+    return RecordedLineage(name, f"runs/{name}", config(**settings), records, values=given, **changes)
 
 
-def grid() -> list[SweptLineage]:
+def grid() -> list[RecordedLineage]:
     made = [
         swept(f"beta {beta} {init}", UP if init == "previous" else FLAT, {"regime.beta": beta, "regime.init": init})
         for beta in (0.1, 0.03, 0.3)
         for init in ("base", "previous")
     ]
     cut = {"regime.beta": 0.3, "regime.init": "previous"}
-    made[-1] = swept("beta 0.3 previous", FLAT[:5], cut, "cut short", note="trait at the base model's level")
+    made[-1] = swept("beta 0.3 previous", FLAT[:5], cut, "cut short", "trait at the base model's level")
     return made
 
 
@@ -44,15 +53,14 @@ def cells(html: str, name: str) -> str:
 
 
 def test_the_table_has_every_number() -> None:
-    end = record(3, 72.0, stopped="coherence is low", warnings=["few words"])
-    ended = swept("ended", None, {"regime.beta": 0.1}, note="a note", objective=2.5)
-    ended.curves.records.extend([*chain(40.0, 52.0, None), end])
+    ended = swept("ended", None, {"regime.beta": 0.1}, "stopped", note="coherence is low", objective=2.5)
+    ended.records.extend([*chain(40.0, 52.0, None), record(3, 72.0, warnings=["few words"])])
     html = sweep_html("sweep", [ended, swept("begun", None, {"regime.beta": 0.3}, "unfinished")], "largest gain")
     assert cells(html, "ended") == (
-        "ended 1 0.1 5.0 [5.2, 7.0] 40.0 [39.9, 42.0] 72.0 [70.9, 74.0] cycle 3 +32.0 cycle 3 91.1 [80.0, 99.0] "
-        "cycle 3 too short 2.5 4 of 6 complete a note stopped: coherence is low ⚠ 1 warning"
+        "ended 1 0.1 5.0 [5.2, 7.0] 40.0 [39.9, 42.0] 72.0 ‡ [70.9, 74.0] cycle 3 +32.0 cycle 3 91.1 ‡ [80.0, 99.0] "
+        "cycle 3 cut short 2.5 4 of 6 stopped ‡ coherence is low ⚠ 1 warning"
     )
-    assert cells(html, "begun") == "begun 2 0.3 – – – – – too short – 0 of 6 unfinished …"
+    assert cells(html, "begun") == "begun 2 0.3 – – – – – open – 0 of 6 unfinished …"
 
 
 def test_what_was_cut_short_is_never_not_amplified() -> None:
@@ -67,7 +75,8 @@ def test_what_was_cut_short_is_never_not_amplified() -> None:
     assert page.data["lineages"][-1]["note"] == "trait at the base model's level"
     assert [one["amplified"]["mean"] for one in page.data["lineages"][:-1]] == [0, 1, 0, 1, 0]
     assert what_happened(lineages) == (
-        "By the published criterion 2 of 5 complete lineages amplified; counted apart: 1 cut short."
+        "By the published criterion 2 of 5 complete lineages amplified (beta 0.1 previous and beta 0.03 previous); "
+        "counted apart: 1 cut short."
     )
     assert "5 complete, 1 cut short." in page.text
     assert "40.0 † [" in cells(sweep_html("sweep", lineages), "beta 0.3 previous")
@@ -84,17 +93,16 @@ def test_the_criterion_once_met_stays_met() -> None:
         swept("short", UP[:3], status="unfinished"),
         swept("blank", (40.0, 40.0, 40.0, 40.0, None)),
         swept("failed", None, status="failed"),
-        swept("odd", FLAT, status="paused"),
+        swept("collapsed", FLAT, status="stopped"),
     ]
-    assert [Outcome(one).verdict for one in others] == [
-        *("yes", "not so far", "too short", "no scores", "too short", "not so far")
+    assert [one.verdict for one in others] == [
+        *("amplified", "open", "open", "no scores", "open", "cut short"),
     ]
     assert what_happened([swept("up"), swept("still", FLAT), *others]) == (
-        "By the published criterion 1 of 2 complete lineages amplified; counted apart: 1 complete (no scores), "
-        "2 unfinished (1 not so far, 1 too short), 1 failed (too short), 1 cut short (amplified already) and "
-        "1 paused (not so far)."
+        "By the published criterion 1 of 2 complete lineages amplified (up); counted apart: 1 complete (no scores), "
+        "1 stopped, 1 cut short (amplified already), 1 failed (open) and 2 unfinished (open)."
     )
-    assert how_many(others) == "1 complete, 2 unfinished, 1 failed, 1 cut short, 1 paused."
+    assert how_many(others) == "1 complete, 1 stopped, 1 cut short, 1 failed, 2 unfinished."
     assert what_happened(others[:1]) == (
         "The published criterion can be read for no complete lineage yet; counted apart: 1 cut short (amplified "
         "already)."
@@ -103,9 +111,9 @@ def test_the_criterion_once_met_stays_met() -> None:
 
 def test_nothing_is_said_of_short_sweeps() -> None:
     assert what_happened([swept("a", UP[:4]), swept("b", None, status="failed")]) == (
-        "No lineage reaches cycle 4: the published criterion says nothing of this sweep."
+        "No lineage reaches cycle 4: the published criterion says nothing of them."
     )
-    assert "(1 cut short before it)" in what_happened([swept("a", UP[:3], status="cut short")])
+    assert "(1 ended before it)" in what_happened([swept("a", UP[:3], status="cut short")])
 
 
 def test_the_figures_have_the_outcomes() -> None:
@@ -119,7 +127,7 @@ def test_the_figures_have_the_outcomes() -> None:
     assert (first["places"], second["places"]) == ([1, 0], [1, 1])
     assert first["link"] == "beta%200.1%20base/report.html"
     assert second["link"] is None
-    last = lineages[1].curves.records[-1].measures["trait"]
+    last = lineages[1].records[-1].measures["trait"]
     assert (second["trait"]["mean"], second["trait"]["low"], second["trait"]["high"]) == (
         last.mean,
         last.low,
@@ -232,9 +240,8 @@ def test_the_page_asks_no_network(hostile: Page) -> None:
 
 def test_the_same_failure_is_told_once() -> None:
     lineages = [swept(f"l{place}", None, {"seed": place}, "failed", note="no memory") for place in range(5)]
-    page = Page(sweep_html("sweep", [*lineages, swept("last", None, {"seed": 9}, "failed")]))
+    page = Page(sweep_html("sweep", lineages))
     assert "5 lineages: no memory (l0, l1, l2 and 2 others)" in page.text
-    assert "1 lineage: no reason was given (last)" in page.text
     many = [swept(f"l{place}", None, {"seed": place}, "failed", note=f"reason {place}") for place in range(13)]
     assert "3 other reasons: see the table." in Page(sweep_html("sweep", many)).text
 
@@ -250,7 +257,7 @@ def test_two_hundred_lineages_are_quick_and_light() -> None:
         )
         for place in range(200)
     ]
-    names = [one.curves.name for one in lineages]
+    names = [one.name for one in lineages]
     sweep_html("warm", lineages[:1])  # reads the plotting library
     start = time.process_time()
     html = sweep_html("sweep", lineages, "largest gain", names)
