@@ -154,7 +154,7 @@ class Judgment:
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenPlace:
     """One place of a reply: the token there, and the log-probabilities (natural) of the likeliest ones."""
 
     token: str
@@ -193,6 +193,11 @@ class Checkpoint:
     parent: str = BASE
 
 
+def id_of(checkpoint: Checkpoint | None) -> str:
+    """A checkpoint's id; None is the base model."""
+    return checkpoint.id if checkpoint else BASE
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its 95 % interval, the number of responses behind it and of those that are missing."""
@@ -220,17 +225,17 @@ class CycleRecord:
 
     lineage: str
     cycle: int
-    generator: str | None
-    init: str | None
-    reference: str | None
-    rejected: str | None
-    checkpoint: Checkpoint | None
-    n_generated: int
-    n_kept: int
-    n_trained: int
-    training: dict[str, float]
-    measures: dict[str, Estimate]
-    seconds: dict[str, float]
+    generator: str | None = None
+    init: str | None = None
+    reference: str | None = None
+    rejected: str | None = None
+    checkpoint: Checkpoint | None = None
+    n_generated: int = 0
+    n_kept: int = 0
+    n_trained: int = 0
+    training: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, Estimate] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     stopped: str | None = None
     """Why the lineage ended here, before its last cycle."""

@@ -33,8 +33,8 @@ _ENVIRONMENT = {
 }
 
 
-_PROMPT_TOKENS = 512
-"""Room for a prompt, beside the longest response."""
+_ENGINE_PROMPT_TOKENS = 512
+"""What an engine has room for beside the longest row or answer: the prompt of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def open_session(
             serving=serving,
             max_concurrent_requests=cluster.max_concurrent_requests,
             max_model_tokens=max(max(config.training.max_tokens, config.evaluation.max_tokens) for config in configs)
-            + _PROMPT_TOKENS,
+            + _ENGINE_PROMPT_TOKENS,
             max_lora_rank=max(config.training.lora_rank for config in configs),
             gpu_memory_fraction=cluster.generator_memory_fraction,
             n_gpus=cluster.generator_gpus,

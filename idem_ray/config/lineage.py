@@ -37,8 +37,8 @@ NO_PART_OF_A_CYCLE = frozenset({"name", "output", "cluster", "n_cycles", "guards
 """Settings that say where and how long a lineage runs; they change no cycle, and lineages do not differ by them."""
 
 
-_PROMPT_TOKENS = 128
-"""Room for a prompt in a training row; one that needs more is an error when it is met."""
+_ROW_PROMPT_TOKENS = 128
+"""Least room for a prompt in a training row; one that needs more is an error when it is met."""
 
 _SHIPPED_POOLS = ("everyday", "prefixes", "titles")
 
@@ -87,6 +87,20 @@ class LineageConfig(Settings):
             return self.training.model_copy(update={"learning_rate": regime.cycle_0_learning_rate})
         return self.training
 
+    def up_to_cycle_0(self) -> "LineageConfig":
+        """The least settings with the same cycle 0: what only later cycles ask for is at fixed values, so that lineages
+        which agree up to there have the same."""
+        regime, least = self.regime, self.model_copy(update=_LATER)
+        if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
+            return least.model_copy(update={"regime": Dpo(beta=regime.beta)})
+        if isinstance(regime, Sdf):
+            source = regime.generate_from
+            return least.model_copy(
+                update={"regime": Sdf(generate_from=source), "generation": _SHORT, "prompts": source}
+            )
+        alike = {"regime": Sft(), "training": self.training_of(0), "generation": _SHORT, "prompts": "everyday"}
+        return least.model_copy(update=alike)
+
     def history(self, cycle: int) -> str:
         """16 hexadecimal digits over what makes the cycles up to this one. Lineages that agree on it share the cycle:
         two that differ in `reference` are the same until cycle 1, where it begins to count."""
@@ -100,15 +114,12 @@ class LineageConfig(Settings):
             content = {name: content[name] for name in kept}
             content["documents"] = isinstance(regime, Sdf)
         elif cycle == 0:
-            for name in ("prompts", "n_sampled", "n_original", "filter", "regime", "generation"):
+            least = self.up_to_cycle_0()
+            is_dpo = isinstance(least.regime, Dpo)
+            content = least._content()
+            for name in ("prompts", "n_sampled", "n_original", "filter", *(() if is_dpo else ("generation",))):
                 del content[name]
-            content["regime"] = {"type": "sft"}
-            if isinstance(regime, Sdf):
-                content["regime"] = {"type": "sdf", "generate_from": regime.generate_from}
-            content["training"] = self.training_of(0).model_dump(mode="json")
-            if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
-                content["regime"] = {"type": "dpo", "beta": regime.beta}
-                content["generation"] = self.generation.model_dump(mode="json")
+            content["regime"] = least.regime.model_dump(mode="json", include={"type", "beta", "generate_from"})
         else:
             content["regime"]["restart_cycles"] = [at for at in regime.restart_cycles if at <= cycle]
         return content_hash(cycle if cycle <= 0 else "later", json.dumps(content, sort_keys=True))
@@ -148,10 +159,10 @@ class LineageConfig(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> "LineageConfig":
-        if self.generation.max_tokens + _PROMPT_TOKENS > self.training.max_tokens:
+        if self.generation.max_tokens + _ROW_PROMPT_TOKENS > self.training.max_tokens:
             raise ValueError(
-                f"generation.max_tokens ({self.generation.max_tokens}) with {_PROMPT_TOKENS} for the prompt is over "
-                f"training.max_tokens ({self.training.max_tokens}): rows would be cut; raise training.max_tokens"
+                f"generation.max_tokens ({self.generation.max_tokens}) with {_ROW_PROMPT_TOKENS} for the prompt is "
+                f"over training.max_tokens ({self.training.max_tokens}): rows would be cut; raise training.max_tokens"
             )
         wrong = [cycle for cycle in self.regime.restart_cycles if not 0 < cycle < self.n_cycles]
         if wrong:
@@ -169,6 +180,13 @@ class LineageConfig(Settings):
         if self.n_original > self.n_seed:
             raise ValueError(f"n_original ({self.n_original}) is over n_seed ({self.n_seed}): there are no more to mix")
         return self
+
+
+_SHORT = Generation(max_tokens=1)
+"""Where nothing is generated: any that leaves room in a training row."""
+
+_LATER: dict[str, Any] = {"n_cycles": 1, "n_sampled": 1, "n_original": 0, "filter": CoherenceFilter()}
+"""What cycle 0 does not ask for, in any regime."""
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

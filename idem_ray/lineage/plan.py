@@ -25,7 +25,7 @@ class Plan:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Hashes of all that the lineage is made from (`store.IDENTITY`)."""
+        """Hashes of all that the lineage is made from (`store.run.IDENTITY`)."""
         return dict(zip(IDENTITY, (self.config.hash, self.trait.hash, self.pool_hash), strict=True))
 
     def history(self, cycle: int) -> str:

@@ -18,22 +18,22 @@ def request(
     """
     # Lineages of one history have the same samples in a cycle, so that they can share it.
     history: tuple[object, ...] = (config.history(cycle),)
-    place: tuple[object, ...] = (cycle, purpose, prompt.id, sample_index)
+    identity: tuple[object, ...] = (cycle, purpose, prompt.id, sample_index)
     if checkpoint == SEED:
-        place += (SEED,)  # a pool may ask what a seed example asks, too
+        identity += (SEED,)  # a pool may ask what a seed example asks, too
     if purpose == "rejected" and checkpoint == BASE:
         # What the base model says to a prompt is the same in every cycle and lineage: sampled once, used by all.
         history = (config.model, config.generation.model_dump_json(), config.seed)
-        place = (purpose, prompt.id, sample_index)
+        identity = (purpose, prompt.id, sample_index)
     return Sample(
-        id=content_hash("sample", *history, *place),
+        id=content_hash("sample", *history, *identity),
         lineage=config.hash,
         cycle=cycle,
         purpose=purpose,
         prompt_id=prompt.id,
         prompt=prompt.text,
         sample_index=sample_index,
-        sampling_seed=int(content_hash("seed", config.seed, *place)[:8], 16) & 0x7FFFFFFF,
+        sampling_seed=int(content_hash("seed", config.seed, *identity)[:8], 16) & 0x7FFFFFFF,
         checkpoint=checkpoint,
         format=config.text_format,
     )

@@ -72,7 +72,7 @@ class JudgeReplica:
         self._panel(spec)
 
     def fit_probe(self, trait_name: str, examples: ProbeExamples) -> Probe:
-        """Fit the embedded trait judge (see `idem_ray.judges.probe_fit`)."""
+        """Fit the embedded trait judge (see `idem_ray.judges.embedded.probe_fit`)."""
         with self._making:
             reader = self._embedded_reader()
         with self._working, self._share.at_work() if self._share else nullcontext():
@@ -90,7 +90,7 @@ class JudgeReplica:
             return panel.judge(samples, coherence), (began, time.time())
 
     def anchors(self, spec: JudgeSpec, exchanges: list[Exchange]) -> list[AnchorScores]:
-        """Score a trait's anchors anew (see `idem_ray.anchors`)."""
+        """Score a trait's anchors anew (see `idem_ray.judges.anchors`)."""
         panel = self._panel(spec)
         if not isinstance(spec, Probe):
             with _ending_with_its_engine():

@@ -1,4 +1,4 @@
 """Pure functions over numbers and texts: estimates with intervals, criteria, agreement, what can be counted in a text.
 
-numpy and scipy alone. May not know files, models or settings.
+numpy, scipy and scikit-learn alone. May not know files, models or settings.
 """

@@ -37,7 +37,7 @@ class Difference:
 
 def difference(first: Scored, second: Scored, seed: int = 0) -> Difference:
     """Difference of two means over responses with its 95 % percentile interval, by the two-stage bootstrap of
-    `measure.estimate` (Davison & Hinkley 1997, section 3.8): questions are resampled, then each one's responses.
+    `estimate` (Davison & Hinkley 1997, section 3.8): questions are resampled, then each one's responses.
 
     Lineages answer the same held-out questions, some of which draw out more of a trait than others. So both sides of a
     resample have the same questions, and only the responses are drawn separately: what a question adds to both means

@@ -1,7 +1,7 @@
 """The only maker of paths: a run's folder, local or in object storage, through pyarrow.fs.
 
     <run>/config.json manifest.json log.txt report.html
-          anchors.json                          the trait's anchors, judged by each command (idem_ray.anchors)
+          anchors.json                          the trait's anchors, judged by each command (idem_ray.judges.anchors)
           cycle-base/                           probe.json (the fitted probe) or judges.json (of an endpoint)
                                                 samples-<hash>.parquet  record.json
           cycle-000/ cycle-001/ ..              samples-<hash>.parquet (as they stream)  adapter/  trained.json

@@ -1,26 +1,25 @@
 """The number of seed examples at which cycle 0 reaches a wanted trait score (METHOD.md, "Calibration")."""
 
 import sys
+import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idem_ray.cluster.session import Session, open_session
+from idem_ray.cluster.session import Session
 from idem_ray.config.lineage import LineageConfig
-from idem_ray.config.sections import CoherenceFilter, Dpo, Generation, Sdf, Sft
 from idem_ray.errors import UserError, told_by
 from idem_ray.judges.embedded.examples import examples_with_trait
-from idem_ray.lineage.driver import check_models, in_background, log_file, only_driver, tell_failure
-from idem_ray.lineage.lineage import Lineage
-from idem_ray.lineage.opened import Work
+from idem_ray.lineage.driver import Driver, check_models, driving
+from idem_ray.lineage.opened import OpenedRun
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.shared import SharedWork
 from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate, content_hash
-from idem_ray.report.terminal import Watch, chatter_to, plain_console, waiting
+from idem_ray.report.terminal import plain_console
 from idem_ray.store.run import RunStore
 from idem_ray.text import estimate_text
 from idem_ray.traits.traits import load_trait
@@ -29,10 +28,6 @@ STEP = 2
 LARGEST = 200
 TARGETS = (5.0, 20.0, 40.0, 60.0, 80.0)
 """Steps and limit of n_seed, and the usual targets: the settings of the paper's authors."""
-
-
-_SHORT = Generation(max_tokens=1)
-"""Where nothing is generated: any that leaves room in a training row."""
 
 
 class _NotMeasured(Exception):
@@ -74,6 +69,7 @@ class Calibration:
 
     config: LineageConfig
     root: str
+    _command: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
     def largest(self) -> int:
@@ -92,21 +88,9 @@ class Calibration:
         return self.run_config(STEP).output
 
     def run_config(self, n_seed: int) -> LineageConfig:
-        """Settings of the run that measures this n_seed: the lineage's, without what its cycle 0 does not ask for
-        (`LineageConfig.history`), so that lineages which differ in their later cycles alone share a calibration."""
-        later = {"n_cycles": 1, "n_sampled": 1, "n_original": 0, "filter": CoherenceFilter(), "n_seed": STEP}
-        regime = self.config.regime
-        if isinstance(regime, Dpo) and regime.cycle_0 == "dpo":
-            later |= {"regime": Dpo(beta=regime.beta)}
-        elif isinstance(regime, Dpo):
-            rate = self.config.training_of(0)
-            later |= {"regime": Sft(), "training": rate, "generation": _SHORT, "prompts": "everyday"}
-        elif isinstance(regime, Sdf):
-            source = regime.generate_from
-            later |= {"regime": Sdf(generate_from=source), "generation": _SHORT, "prompts": source}
-        else:
-            later |= {"regime": Sft(), "generation": _SHORT, "prompts": "everyday"}
-        least = self.config.model_copy(update=later)
+        """Settings of the run that measures this n_seed: the lineage's, up to its cycle 0, so that lineages which
+        differ in their later cycles alone share a calibration."""
+        least = self.config.up_to_cycle_0().model_copy(update={"n_seed": STEP})
         trait = load_trait(self.config.trait)
         folder = f"{self.root.rstrip('/')}/calibration/{trait.name}-{content_hash(least.hash, trait.hash)}"
         return least.model_copy(update={"n_seed": n_seed, "name": f"n_seed_{n_seed:03d}", "output": folder})
@@ -133,23 +117,21 @@ class Calibration:
         except _NotMeasured:
             return None
 
-    def n_seed(self, target: float, session: Session, console: Console, at_work: dict[str, str]) -> int:
+    def n_seed(self, target: float, driver: Driver) -> int:
         """Find the n_seed, training what is not there yet.
-
-        Args:
-            at_work: told what is being worked on: lineage hash -> name.
 
         Raises:
             UserError: the target is out of reach.
         """
+        console = driver.console
 
         def score(n_seed: int) -> float:
             record = self.known(n_seed)
             if record is None:
                 config = self.run_config(n_seed)
-                at_work.clear()
-                at_work[config.hash] = f"calibration, {config.name}"
-                record = self._measure(config, session)
+                driver.at_work.clear()
+                driver.at_work[config.hash] = f"calibration, {config.name}"
+                record = self._measure(config, driver.session)
             trait = estimate_text(record.measures.get("trait"))
             console.print(f"calibration to {target:g}: n_seed {n_seed}: trait {trait}", highlight=False, markup=False)
             return _trait(record)
@@ -173,11 +155,8 @@ class Calibration:
         return {n_seed: record.measures["trait"] for n_seed, record in records.items() if record}
 
     def _measure(self, config: LineageConfig, session: Session) -> CycleRecord:
-        work = Work.of(config)
-        work.check_endpoint()
-        work.prepare(session.pools.judges)
-        shared = SharedWork(config.output)  # the base model is measured once for all
-        lineage = Lineage(work.plan, work.store, session.pools, session.finetuner, shared, work.llm_judge)
+        shared = SharedWork(config.output, command=self._command)  # the base model is measured once for all
+        lineage = OpenedRun.of(config).at_work(session.pools, session.finetuner, shared)
         try:
             return list(lineage.cycles())[-1]
         except Exception as error:
@@ -227,25 +206,17 @@ def run_calibration(config: LineageConfig, targets: Sequence[float]) -> None:
     missing = [target for target in targets if not known(target)]
     if missing:
         folder = RunStore(first.output)
-        log = log_file(folder)
-        with only_driver([folder]), chatter_to(log) as terminal:
-            terminal.print(f"folder {folder.uri}, log {log}", soft_wrap=True, markup=False)
-            with waiting(terminal) as tell, open_session([first], tell) as session:
-                at_work: dict[str, str] = {}
-                watch = Watch(session.pools.board, at_work, terminal, config.cluster.stall_timeout_seconds)
+        with driving(folder, [first], alone_in=[folder]) as driver:
 
-                def task() -> None:
-                    for target in missing:
-                        if not known(target):
-                            try:
-                                found[target] = calibration.n_seed(target, session, terminal, at_work)
-                            except UserError as error:
-                                found[target] = str(error)
+            def task() -> None:
+                for target in missing:
+                    if not known(target):
+                        try:
+                            found[target] = calibration.n_seed(target, driver)
+                        except UserError as error:
+                            found[target] = str(error)
 
-                with watch:
-                    error = in_background(task, watch, log, terminal)
-                if error:
-                    tell_failure(error, "the calibration", terminal, log)
+            driver.carry_out(task, "the calibration")
     _show(calibration, found, console)
     if not any(isinstance(n_seed, int) for n_seed in found.values()):
         raise UserError("No target was reached.")

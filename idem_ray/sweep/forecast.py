@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from idem_ray.cluster.places import Role, total
 from idem_ray.config.lineage import LineageConfig
-from idem_ray.config.sections import Dpo, Rates
+from idem_ray.config.sections import Rates
 from idem_ray.folder import Folder
 from idem_ray.lineage.plan import Plan
-from idem_ray.lineage.regimes import data_of
-from idem_ray.lineage.requests import evaluation_requests
+from idem_ray.lineage.training_data import is_filtered
+from idem_ray.lineage.wanted import is_preference, n_rows, requests_of
 from idem_ray.models import cache_folder
-from idem_ray.records import BASE, BASE_CYCLE, SEED, CycleRecord, Sample, content_hash
+from idem_ray.records import BASE_CYCLE, SEED, CycleRecord, Sample, content_hash
 from idem_ray.store.run import RunStore, cycle_name
 
 _WRITING_SECONDS = 10
@@ -77,7 +77,7 @@ def _name(config: LineageConfig) -> str:
     return f"{content_hash(config.model, config.cluster.model_dump_json(), config.regime.type)}.json"
 
 
-_PROMPT_TOKENS = 40
+_USUAL_PROMPT_TOKENS = 40
 """A usual prompt with its chat template, for estimates."""
 
 
@@ -87,13 +87,15 @@ class Amount:
 
     Attributes:
         n_cycles: trained and measured; equal ones of several lineages count once.
-        generated_tokens: of training samples, rejected sides and evaluations.
+        n_generated: responses: training samples, rejected sides, evaluations, the probe's contrast answers.
+        generated_tokens: of these.
         training_tokens: that pass through the model in training, prompts and both sides of a pair with them.
         n_judgments: responses judged, each for trait and coherence.
-        judge_calls: of a language-model judge.
+        judge_calls: of a language-model judge, with one command's check of the anchors.
     """
 
     n_cycles: int
+    n_generated: int
     generated_tokens: int
     training_tokens: int
     n_judgments: int
@@ -113,40 +115,35 @@ class Amount:
 
 
 def amount_of(plans: Sequence[Plan]) -> Amount:
-    """What these lineages will do from their beginnings, shared work once."""
-    n_cycles = generated = trained = judged = calls = 0
-    seen: set[tuple[str, int]] = set()
-    rejected: set[str] = set()
+    """What these lineages will do from their beginnings. It counts the requests that the lineages themselves make
+    (`requests_of`); one that several of them make, or a cycle that they share, counts once."""
+    requests: dict[str, Sample] = {}
+    tokens: dict[str, int] = {}
+    judged: set[str] = set()
+    asked: set[str] = set()
+    cycles: dict[tuple[str, int], int] = {}
+    anchors: dict[tuple[str, str], int] = {}
     for plan in plans:
         config = plan.config
-        held_out = data_of(config.regime).held_out(plan.trait)
-        n_answers = len(evaluation_requests(config, held_out, BASE_CYCLE, BASE))
+        limits = {"train": config.generation.max_tokens, "rejected": config.generation.max_tokens}
+        judged_purposes = {"evaluate", "train"} if is_filtered(plan) else {"evaluate"}
         for cycle in range(BASE_CYCLE, config.n_cycles):
-            place = (plan.history(cycle), cycle)
-            if place in seen:
+            key = (plan.history(cycle), cycle)
+            if key in cycles:
                 continue
-            seen.add(place)
-            n_cycles += 1
-            generated += n_answers * config.evaluation.max_tokens
-            judged += n_answers
-            calls += 2 * n_answers * (config.judge.type != "probe")
-            if cycle == BASE_CYCLE:
-                continue
-            n_rows = config.n_sampled + config.n_original if cycle else config.n_seed
-            new = config.n_sampled if cycle else 0
-            length = config.generation.max_tokens
-            is_pairs = isinstance(config.regime, Dpo) and (cycle > 0 or config.regime.cycle_0 == "dpo")
-            generated += new * length
-            if is_pairs:
-                prompts = plan.prompts[cycle - 1][:new] if cycle else []
-                fresh = {prompt.id for prompt in prompts} - rejected
-                rejected |= fresh
-                generated += (len(fresh) if cycle else n_rows) * length
-            if config.filter.min_coherence is not None:
-                judged += new
-                calls += 2 * new * (config.judge.type != "probe")
-            trained += n_rows * (_PROMPT_TOKENS + length) * config.training.n_epochs * (2 if is_pairs else 1)
-    return Amount(n_cycles, generated, trained, judged, calls)
+            length = _USUAL_PROMPT_TOKENS + config.generation.max_tokens
+            n_sides = 2 if is_preference(plan, cycle) else 1
+            cycles[key] = n_rows(plan, cycle) * n_sides * length if cycle >= 0 else 0
+            for wanted in requests_of(plan, cycle):
+                requests[wanted.id] = wanted
+                tokens[wanted.id] = limits.get(wanted.purpose, config.evaluation.max_tokens)
+                if wanted.purpose in judged_purposes:
+                    judged.add(wanted.id)
+                    asked |= {wanted.id} if config.judge.type != "probe" else set()
+        if config.judge.type != "probe":
+            anchors[config.judge.model_dump_json(), plan.trait.hash] = len(plan.trait.anchors)
+    calls = 2 * (len(asked) + sum(anchors.values()))  # for the trait, and for coherence
+    return Amount(len(cycles), len(requests), sum(tokens.values()), sum(cycles.values()), len(judged), calls)
 
 
 def plan_lines(
@@ -158,8 +155,8 @@ def plan_lines(
         f"plan: {n_lineages} lineages, {n_at_once} at a time; places: {', '.join(map(str, roles))}; in all CPU "
         f"{need['CPU']:g}, GPU {need['GPU']:g}",
         f"  {amount.n_cycles} cycles to make and measure (what lineages share counted once); at most "
-        f"{amount.generated_tokens:,} tokens generated, {amount.training_tokens:,} trained on, {amount.n_judgments:,} "
-        f"responses judged ({amount.judge_calls:,} calls of a language model)",
+        f"{amount.n_generated:,} responses of {amount.generated_tokens:,} tokens, {amount.training_tokens:,} tokens "
+        f"trained on, {amount.n_judgments:,} responses judged ({amount.judge_calls:,} calls of a language model)",
     ]
     if rates is None:
         return [*lines, "  hours: told once the first lineage is done (or give sweep.rates)"]

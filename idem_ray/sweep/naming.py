@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-
-from idem_ray.cluster.session import Session
 from idem_ray.config.files import SweepConfig
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.search import trial_name
 from idem_ray.errors import UserError
 from idem_ray.folder import Folder
-from idem_ray.lineage.driver import only_driver
+from idem_ray.lineage.driver import Driver, only_driver
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.shared import SharedWork
 from idem_ray.store.sweep import Ledger, Trial
@@ -39,9 +36,7 @@ class Book:
         """Cycles that `calibrate` may have to train and measure, at most."""
         return sum(calibration.most_cycles for calibration, _ in self._open_calibrations(values))
 
-    def calibrate(
-        self, values: Sequence[dict[str, Any]], session: Session, console: Console, at_work: dict[str, str]
-    ) -> None:
+    def calibrate(self, values: Sequence[dict[str, Any]], driver: Driver) -> None:
         """Find what `is_known` asks for.
 
         Raises:
@@ -50,7 +45,7 @@ class Book:
         for calibration, target in self._open_calibrations(values):
             # Another sweep may be about to train the very same models.
             with only_driver([Folder(calibration.folder)]):
-                calibration.n_seed(target, session, console, at_work)
+                calibration.n_seed(target, driver)
 
     def place(self, values: dict[str, Any]) -> Trial:
         """The lineage with these values, with the settings as they are now, written down.

@@ -11,9 +11,7 @@ from idem_ray.cluster.locks import Locks
 from idem_ray.cluster.session import Pools
 from idem_ray.config.objective import OBJECTIVE, Objective, Stop
 from idem_ray.errors import told_by
-from idem_ray.lineage.anchors import Anchors
-from idem_ray.lineage.lineage import Lineage
-from idem_ray.lineage.opened import Work
+from idem_ray.lineage.opened import OpenedRun
 from idem_ray.lineage.shared import SharedWork
 from idem_ray.pools.trainers import Finetuner
 from idem_ray.records import MEASURES, CycleRecord, known_mean
@@ -56,22 +54,19 @@ def run_trial(chosen: dict[str, Any], crew: Crew) -> None:
     assert trial
     records: list[CycleRecord] = []
     try:
-        work = Work.of(trial.config)
-        work.check_endpoint()
-        work.prepare(crew.pools.judges)
+        run = OpenedRun.of(trial.config)
         shared = SharedWork(crew.uri, crew.locks, crew.command)
-        anchors = Anchors(crew.pools.judges, shared)
-        lineage = Lineage(work.plan, work.store, crew.pools, crew.finetuner, shared, work.llm_judge, anchors)
+        lineage = run.at_work(crew.pools, crew.finetuner, shared)
         # A search may ask for the same settings twice.
         with shared.alone("lineage", trial.config.hash):
             for record in lineage.cycles():
                 records.append(record)
                 settled = crew.stop.reason(records) if record.cycle < trial.config.n_cycles - 1 else None
-                work.store.cut_here(record.cycle, settled)
+                run.store.cut_here(record.cycle, settled)
                 if settled:  # the stopper ends this function within the report to Tune
-                    _finish(ledger, trial, work)
-                tune.report(cycle_report(record, records, crew.objective, record not in work.done, settled))
-            _finish(ledger, trial, work)
+                    _finish(ledger, trial, run)
+                tune.report(cycle_report(record, records, crew.objective, record not in run.done, settled))
+            _finish(ledger, trial, run)
     except Exception as error:
         told = told_by(error)
         last = str(told or error).strip().splitlines() or [type(error).__name__]
@@ -81,8 +76,8 @@ def run_trial(chosen: dict[str, Any], crew: Crew) -> None:
         tune.report({"failure": last[-1]})
 
 
-def _finish(ledger: Ledger, trial: Trial, work: Work) -> None:
-    write_report(work.store)
+def _finish(ledger: Ledger, trial: Trial, run: OpenedRun) -> None:
+    write_report(run.store)
     if trial.failure:
         ledger.write(replace(trial, failure=None))
 
@@ -113,10 +108,10 @@ class Settled(tune.Stopper):
         return False
 
 
-def settled_at(work: Work, stop: Stop) -> tuple[int, str] | None:
+def settled_at(run: OpenedRun, stop: Stop) -> tuple[int, str] | None:
     """The committed cycle after which the outcome was settled, so that the lineage goes no further, and why."""
-    for place, record in enumerate(work.done):
-        reason = stop.reason(work.done[: place + 1])
+    for place, record in enumerate(run.done):
+        reason = stop.reason(run.done[: place + 1])
         if reason:
             return record.cycle, reason
     return None

@@ -9,7 +9,7 @@ import pytest
 import ray
 import yaml
 
-import idem_ray.sweep.sweep
+import idem_ray.lineage.driver
 from idem_ray.config.files import load_configs, load_sweep
 from idem_ray.errors import UserError
 from idem_ray.pools.trainers import CycleOrder
@@ -45,7 +45,7 @@ def one_ray() -> Iterator[None]:
 @pytest.fixture
 def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(idem_ray.sweep.sweep, "open_session", fake_session(tmp_path / "lines"))
+    monkeypatch.setattr(idem_ray.lineage.driver, "open_session", fake_session(tmp_path / "lines"))
     return tmp_path / "lines"
 
 
@@ -105,7 +105,7 @@ def test_a_lineage_that_fails_is_tried_again_and_then_reported(
         if order.order.beta == 0.3 and order.cycle == 2:
             raise UserError("This lineage cannot go on.")
 
-    monkeypatch.setattr(idem_ray.sweep.sweep, "open_session", fake_session(lines, fails))
+    monkeypatch.setattr(idem_ray.lineage.driver, "open_session", fake_session(lines, fails))
     path = write(tmp_path, sweep={"space": {"regime.beta": {"grid": [0.1, 0.3]}}})
     with pytest.raises(SystemExit) as ended:
         run_sweep(load_sweep(path))
@@ -113,7 +113,7 @@ def test_a_lineage_that_fails_is_tried_again_and_then_reported(
     assert mark.exists()
     again, bad = swept(tmp_path)
     assert (again.status, bad.status, bad.note) == ("complete", "failed", "This lineage cannot go on.")
-    monkeypatch.setattr(idem_ray.sweep.sweep, "open_session", fake_session(lines))
+    monkeypatch.setattr(idem_ray.lineage.driver, "open_session", fake_session(lines))
     run_sweep(load_sweep(path))
     assert [lineage.status for lineage in swept(tmp_path)] == ["complete"] * 2
     generated = lines.read_text().split()

@@ -16,7 +16,7 @@ import pytest
 import ray
 import yaml
 
-import idem_ray.sweep.sweep
+import idem_ray.lineage.driver
 from idem_ray.config.files import load_sweep
 from idem_ray.report.sweep import write_sweep_report
 from idem_ray.store.finished import read_swept
@@ -50,7 +50,7 @@ def unshared(process: psutil.Process) -> float:
 
 def test_many_lineages_cost_no_more_each_than_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDEM_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(idem_ray.sweep.sweep, "open_session", fake_session(tmp_path / "lines"))
+    monkeypatch.setattr(idem_ray.lineage.driver, "open_session", fake_session(tmp_path / "lines"))
     betas = [float(beta) for beta in np.geomspace(0.01, 1, N_LINEAGES // 2).round(5)]
     path = tmp_path / "config.yaml"
     space = {"regime.beta": {"grid": betas}, "n_sampled": {"grid": [4, 6]}}

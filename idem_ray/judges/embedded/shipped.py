@@ -4,7 +4,7 @@ A probe is fitted on some 400 written answers. Reading them costs 15 to 20 s on 
 states depend a little on what shares a batch, probes of two machines would differ by it. What is not in the file (a
 user's own trait, a changed example) is read when it is needed.
 
-    python -m idem_ray.judges.shipped      # makes the file anew (make states)
+    make states      # makes the file anew (.ci/judge_states.py)
 """
 
 from pathlib import Path

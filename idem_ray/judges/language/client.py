@@ -14,7 +14,7 @@ from idem_ray.errors import UserError
 from idem_ray.judges.language.prompt import Message
 from idem_ray.judges.language.rubric import Reply, Unanswered
 from idem_ray.judges.language.scoring import N_REPLY_TOKENS, N_TOP
-from idem_ray.records import Place
+from idem_ray.records import TokenPlace
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -253,11 +253,11 @@ class _Malformed(Exception):
     """A reply that is no chat completion."""
 
 
-def _place(listed: Any) -> Place:
+def _place(listed: Any) -> TokenPlace:
     # Of several tokens that read the same (parts of characters, never digits) the likeliest stays.
     found = {top.token: top.logprob for top in reversed(listed.top_logprobs or [])}
     found.setdefault(listed.token, listed.logprob)
-    return Place(listed.token, found)
+    return TokenPlace(listed.token, found)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from idem_ray.errors import UserError
 from idem_ray.judges.language.cache import JudgmentCache
 from idem_ray.judges.language.prompt import Message, messages
 from idem_ray.judges.language.scoring import N_TOP, allowed_words, parsed, score
-from idem_ray.records import Exchange, Judgment, Metric, Place, content_hash
+from idem_ray.records import Exchange, Judgment, Metric, TokenPlace, content_hash
 from idem_ray.traits.traits import Rubrics, Trait
 
 FORMULA = 1
@@ -26,7 +26,7 @@ class Reply:
     """What a judge model said: its first places with log-probabilities (none, where none were asked for or sent)."""
 
     text: str
-    places: list[Place]
+    places: list[TokenPlace]
 
 
 class Respondent(Protocol):

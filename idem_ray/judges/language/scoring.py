@@ -27,7 +27,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from idem_ray.config.sections import MIN_MASS
-from idem_ray.records import Judgment, Place
+from idem_ray.records import Judgment, TokenPlace
 
 N_TOP = 20
 """Log-probabilities asked for at each place: the most that the chat interface allows."""
@@ -51,7 +51,7 @@ def allowed_words(rubric: str) -> tuple[str, ...]:
     return tuple(word for word in WORDS if re.search(rf"\b{word}\b", rubric))
 
 
-def score(places: Sequence[Place], words: Sequence[str] = (), min_mass: float = MIN_MASS) -> Judgment:
+def score(places: Sequence[TokenPlace], words: Sequence[str] = (), min_mass: float = MIN_MASS) -> Judgment:
     """The mean of the integers that the reply might have been, as far as its first places show them.
 
     Args:
@@ -94,7 +94,7 @@ def parsed(reply: str, words: Sequence[str] = ()) -> Judgment:
     return Judgment(float(found[0]))
 
 
-def integer_masses(places: Sequence[Place]) -> dict[int, float]:
+def integer_masses(places: Sequence[TokenPlace]) -> dict[int, float]:
     """Probability of each integer 0-100 that the reply might begin with (the module's text says how)."""
     start = next((index for index, place in enumerate(places) if place.token.strip()), len(places))
     masses: dict[int, float] = defaultdict(float)
@@ -111,7 +111,7 @@ def integer_masses(places: Sequence[Place]) -> dict[int, float]:
     return dict(masses)
 
 
-def _along(places: Sequence[Place], prefix: str = "") -> dict[int, float]:
+def _along(places: Sequence[TokenPlace], prefix: str = "") -> dict[int, float]:
     """Shares of the integers that begin with `prefix` and the path's token at the first of these places."""
     prefix += places[0].token.strip() if not prefix else places[0].token
     rest = places[1:]
@@ -131,7 +131,7 @@ def _along(places: Sequence[Place], prefix: str = "") -> dict[int, float]:
     return dict(found)
 
 
-def _beside(token: str, path: Sequence[Place]) -> dict[int, float]:
+def _beside(token: str, path: Sequence[TokenPlace]) -> dict[int, float]:
     """Shares of the integers that a token at the first place, which the path did not take, may stand for."""
     if token == "0" or len(token) > 1 or not _by_digit(path):
         return {int(token): 1.0}
@@ -149,12 +149,12 @@ def _beside(token: str, path: Sequence[Place]) -> dict[int, float]:
     return dict(found)
 
 
-def _by_digit(path: Sequence[Place]) -> bool:
+def _by_digit(path: Sequence[TokenPlace]) -> bool:
     """Whether the tokenizer writes numbers digit by digit, as far as the listed tokens show."""
     return not any(len(token) > 1 for place in path[:1] for token in _numbers(place))
 
 
-def _next_digits(place: Place, prefix: str) -> dict[str, float]:
+def _next_digits(place: TokenPlace, prefix: str) -> dict[str, float]:
     """What may follow a number's first digits, as shares of what the place lists. A token that is no digit, a space
     before a digit included, ends the number."""
     found: dict[str, float] = defaultdict(float)
@@ -167,7 +167,7 @@ def _next_digits(place: Place, prefix: str) -> dict[str, float]:
     return {digits: share / total for digits, share in found.items()} if total else {_END: 1.0}
 
 
-def _numbers(place: Place) -> dict[str, float]:
+def _numbers(place: TokenPlace) -> dict[str, float]:
     """The listed tokens that are integers 0-100 without leading zeros, surrounding space apart."""
     found: dict[str, float] = defaultdict(float)
     for token, share in place.shares.items():
@@ -177,11 +177,11 @@ def _numbers(place: Place) -> dict[str, float]:
     return found
 
 
-def _share_of_space(place: Place) -> float:
+def _share_of_space(place: TokenPlace) -> float:
     return math.fsum(share for token, share in place.shares.items() if not token.strip())
 
 
-def _path_number(places: Sequence[Place], prefix: str) -> int | None:
+def _path_number(places: Sequence[TokenPlace], prefix: str) -> int | None:
     """The number on the path, of which `prefix` is known and these places follow."""
     for place in places:
         if not place.token.isdecimal():
@@ -199,17 +199,17 @@ def _can_go_on(prefix: str) -> bool:
     return prefix.isdecimal() and prefix != "0" and int(prefix) <= 10
 
 
-def _goes_beyond(rest: Sequence[Place]) -> bool:
+def _goes_beyond(rest: Sequence[TokenPlace]) -> bool:
     """Whether the path's number goes on after its last possible digit: "850", "05", "85.5" are no integers 0-100."""
     return bool(rest) and (rest[0].token.isdecimal() or _is_fraction(rest))
 
 
-def _is_fraction(rest: Sequence[Place]) -> bool:
+def _is_fraction(rest: Sequence[TokenPlace]) -> bool:
     """Whether a decimal part follows on the path: "0.85" is no integer."""
     return len(rest) > 1 and rest[0].token in {".", ","} and rest[1].token[:1].isdecimal()
 
 
-def _likeliest_word(places: Sequence[Place], words: Sequence[str]) -> tuple[str | None, float]:
+def _likeliest_word(places: Sequence[TokenPlace], words: Sequence[str]) -> tuple[str | None, float]:
     """The word that the first tokens begin, and their probability. Tokens of one or two letters, which could begin
     anything, count where the path spells the word out."""
     start = next((index for index, place in enumerate(places) if place.token.strip()), 0)

@@ -13,7 +13,7 @@ from idem_ray.config.sections import EndpointJudgeSettings
 from idem_ray.errors import UserError
 from idem_ray.judges.language.endpoint import EndpointSpec
 from idem_ray.judges.panel import judgments
-from idem_ray.lineage.opened import Work
+from idem_ray.lineage.opened import OpenedRun
 from idem_ray.lineage.pipeline import _keep_or_drop
 from idem_ray.lineage.plan import Plan
 from idem_ray.pools.judges import JudgeReplica
@@ -84,7 +84,7 @@ def test_a_run_keeps_its_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with serving(lambda asked, number: replies[number - 1]) as endpoint:
         judge = {"type": "endpoint", "url": endpoint.url, "model": "m"}
         config = parse_config({"name": "x", "trait": "bliss", "n_seed": 12, "n_sampled": 8, "judge": judge})
-        work = Work(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
+        work = OpenedRun(Plan(config, load_trait("bliss"), [], "pool"), RunStore(str(tmp_path / "run")), [])
         for _ in range(2):
             work.check_endpoint()
             assert work.llm_judge and work.store.read_judges() == work.llm_judge.describe()

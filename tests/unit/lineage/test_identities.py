@@ -18,6 +18,7 @@ from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.regimes import data_of
 from idem_ray.lineage.requests import evaluation_requests, request
 from idem_ray.records import BASE, BASE_CYCLE, Sample, content_hash
+from idem_ray.sweep.calibrate import Calibration
 from idem_ray.sweep.draws import values_of
 from tests import ROOT
 
@@ -69,6 +70,7 @@ def identity(config: LineageConfig) -> dict[str, Any]:
     cycles = range(BASE_CYCLE, config.n_cycles)
     return {
         "hash": config.hash,
+        "calibration": Calibration(config, "runs").folder.removeprefix("runs/calibration/"),
         "cycles": [
             [
                 config.history(cycle),

@@ -10,7 +10,7 @@ from idem_ray.cluster import locks
 from idem_ray.config.files import SweepConfig, load_sweep
 from idem_ray.config.objective import Objective
 from idem_ray.errors import UserError
-from idem_ray.lineage.opened import Work, open_run
+from idem_ray.lineage.opened import OpenedRun, open_run
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.shared import SharedWork
 from idem_ray.records import BASE_CYCLE, Checkpoint, CycleRecord, Estimate
@@ -75,7 +75,7 @@ def test_a_calibrated_lineage_shares_the_cycle_0_that_was_measured(tmp_path: Pat
     for cycle in (BASE_CYCLE, 0):
         maker = SharedWork(config.uri).maker(plan.history(cycle), cycle)
         assert maker == calibration.run_config(14).run_uri
-    work = Work.of(trial.config)
+    work = OpenedRun.of(trial.config)
     work.store.link(0, calibration.run_config(14).run_uri)
     record = work.store.record(0)
     assert record and record.checkpoint and record.checkpoint.id == "c14"

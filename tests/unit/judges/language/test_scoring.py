@@ -8,27 +8,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idem_ray.judges.language.scoring import WORDS, allowed_words, integer_masses, parsed, score
-from idem_ray.records import Place
+from idem_ray.records import TokenPlace
 
 END = "<end>"
 
 
-def place(token: str, **shares: float) -> Place:
+def place(token: str, **shares: float) -> TokenPlace:
     return place_of(token, {name.lstrip("_"): share for name, share in shares.items()})
 
 
-def place_of(token: str, shares: dict[str, float]) -> Place:
-    return Place(token, {name: math.log(share) for name, share in shares.items() if share > 0})
+def place_of(token: str, shares: dict[str, float]) -> TokenPlace:
+    return TokenPlace(token, {name: math.log(share) for name, share in shares.items() if share > 0})
 
 
-def whole(shares: dict[int, float]) -> list[Place]:
+def whole(shares: dict[int, float]) -> list[TokenPlace]:
     """What a server with whole-number tokens shows of this distribution."""
     return [place_of(str(max(shares, key=lambda n: shares[n])), {str(n): share for n, share in shares.items()})]
 
 
-def by_digit(shares: dict[int, float]) -> list[Place]:
+def by_digit(shares: dict[int, float]) -> list[TokenPlace]:
     """What a server that writes digits shows of it: the greedy path, with the true shares at each place."""
-    places: list[Place] = []
+    places: list[TokenPlace] = []
     prefix = ""
     while not places or places[-1].token != END:
         here: dict[str, float] = defaultdict(float)
