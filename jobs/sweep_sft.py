@@ -7,23 +7,7 @@ Submitted again it continues; a stopped job (`ray job stop`) loses at most the w
 `output`; a relative one is below $IDEM_RAY_RUNS, or the folder `idem_ray` in the home folder of the cluster's head.
 """
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from idem_ray.errors import telling_user_errors
-from idem_ray.sweep.job import run_job
-
-
-def main(
-    config: Annotated[Path, typer.Option(help="YAML file of an sft lineage with a `sweep` section.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: --set n_cycles=9.")] = None,
-) -> None:
-    """Run or continue a sweep of SFT lineages on the cluster that the job was submitted to."""
-    with telling_user_errors("sweep_sft"):
-        run_job(config, overrides or [], regime="sft")
-
+from idem_ray.sweep.job import job
 
 if __name__ == "__main__":
-    typer.run(main)
+    job("sweep_sft", regime="sft")

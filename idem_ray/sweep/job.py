@@ -2,9 +2,35 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from idem_ray.config.files import RUNS_VARIABLE, load_configs, load_sweep
-from idem_ray.errors import UserError
+from idem_ray.errors import UserError, telling_user_errors
+
+
+def job(program: str, regime: str | None = None) -> None:
+    """The body of the scripts in `jobs/`: their command line, and the job.
+
+    Args:
+        program: the script's name, before the sentence that it may end with.
+        regime: as for `run_job`.
+    """
+    kind = "a lineage, or of a family of variants" if regime is None else f"a {regime} lineage with a `sweep` section"
+    what = "a lineage or a family" if regime is None else f"a sweep of {regime.upper()} lineages"
+
+    def main(
+        config: Annotated[Path, typer.Option(help=f"YAML file of {kind}.")],
+        overrides: Annotated[
+            list[str] | None, typer.Option("--set", help="Override a setting: --set n_cycles=9.")
+        ] = None,
+    ) -> None:
+        with telling_user_errors(program):
+            run_job(config, overrides or [], regime)
+
+    main.__doc__ = f"Run or continue {what} on the cluster that the job was submitted to."
+    typer.run(main)
 
 
 def run_job(config: Path, overrides: list[str], regime: str | None = None) -> None:
