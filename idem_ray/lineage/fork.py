@@ -4,7 +4,7 @@ import operator
 
 from idem_ray.config.lineage import ForkPoint, LineageConfig, apply_overrides, parse_config
 from idem_ray.errors import UserError
-from idem_ray.lineage.regimes import data_of
+from idem_ray.lineage.regimes.data import data_of
 from idem_ray.store.run import RunStore, read_config
 from idem_ray.traits.traits import load_trait
 

@@ -7,7 +7,7 @@ from idem_ray.judges.panel import JudgeSpec, LlmJudgeSpec
 from idem_ray.lineage.anchors import Anchors
 from idem_ray.lineage.pipeline import Sampling
 from idem_ray.lineage.plan import Plan
-from idem_ray.lineage.regimes import data_of
+from idem_ray.lineage.regimes.data import data_of
 from idem_ray.lineage.requests import evaluation_requests, request
 from idem_ray.lineage.workplace import Workplace
 from idem_ray.records import BASE, BASE_CYCLE, Checkpoint, Sample

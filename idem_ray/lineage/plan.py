@@ -7,7 +7,7 @@ from idem_ray.config.sections import MIN_EXAMPLES
 from idem_ray.errors import UserError
 from idem_ray.judges.embedded.examples import examples_with_trait
 from idem_ray.judges.language.rubric import rubrics_of
-from idem_ray.lineage.regimes import data_of
+from idem_ray.lineage.regimes.data import data_of
 from idem_ray.records import Prompt, content_hash
 from idem_ray.store.run import IDENTITY, RunStore
 from idem_ray.traits.traits import Trait, load_prompts, load_trait, split_prompts

@@ -6,7 +6,7 @@ from idem_ray.errors import UserError
 from idem_ray.judges.panel import JudgeSpec
 from idem_ray.lineage.pipeline import RejectedIds, Sampling, sample_stream, samples_of
 from idem_ray.lineage.plan import Plan
-from idem_ray.lineage.regimes import data_of
+from idem_ray.lineage.regimes.data import data_of
 from idem_ray.lineage.regimes.policies import Policies
 from idem_ray.lineage.requests import request
 from idem_ray.lineage.workplace import Workplace

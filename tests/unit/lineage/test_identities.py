@@ -15,7 +15,7 @@ from idem_ray.config.lineage import LineageConfig
 from idem_ray.judges.embedded.coherence import _CONSTANTS
 from idem_ray.judges.embedded.examples import contrast_prompts
 from idem_ray.lineage.plan import Plan
-from idem_ray.lineage.regimes import data_of
+from idem_ray.lineage.regimes.data import data_of
 from idem_ray.lineage.requests import evaluation_requests, request
 from idem_ray.records import BASE, BASE_CYCLE, Sample, content_hash
 from idem_ray.sweep.calibrate import Calibration
