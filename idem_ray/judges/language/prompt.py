@@ -62,7 +62,26 @@ def as_data(text: str, fences: list[str]) -> str:
     """Text in which no delimiter and no control token stands, otherwise unchanged."""
     for fence in fences:
         text = _like(fence).sub(lambda found: _references(found[0]), text)
-    return _BRACKETS.sub("&#91;", _TAG.sub("&lt;", text))
+    return _apart(_BRACKETS.sub("&#91;", _TAG.sub("&lt;", text)), fences)
+
+
+def _apart(text: str, fences: list[str]) -> str:
+    """Text that makes no delimiter together with one beside it, as "--" does after "---", or ">>>" after "<<<ANSWER"
+    where "ANSWER>>>" is one. Other text is not changed, so judges keep their names."""
+    for edge, other_first in ((0, True), (-1, False)):
+        words = text.strip()
+        if words and any(_crosses(fence, other, words, other_first) for fence in fences for other in fences):
+            place = text.index(words) + (0 if edge == 0 else len(words) - 1)
+            text = f"{text[:place]}{_reference(text[place])}{text[place + 1 :]}"
+    return text
+
+
+def _crosses(fence: str, other: str, text: str, other_first: bool) -> bool:
+    """Whether something like the fence stands partly in another fence and partly in the text on the next line."""
+    first, second = (other, text) if other_first else (text, other)
+    starts = range(max(0, len(first) - len(fence)), len(first)) if not other_first else range(len(first))
+    found = (_like(fence).match(f"{first}\n{second}", start) for start in starts)
+    return any(match is not None and match.end() > len(first) + 1 for match in found)
 
 
 def _fences(lines: list[str], index: int) -> list[str]:
@@ -81,5 +100,8 @@ def _like(fence: str) -> "re.Pattern[str]":
 def _references(text: str) -> str:
     """The same with its first and last character written as references. Both, or the rest of one delimiter could be
     the beginning of the next."""
-    first, last = ({"<": "&lt;", ">": "&gt;"}.get(end, f"&#{ord(end)};") for end in (text[0], text[-1]))
-    return first + text[1:-1] + last
+    return _reference(text[0]) + text[1:-1] + _reference(text[-1])
+
+
+def _reference(character: str) -> str:
+    return {"<": "&lt;", ">": "&gt;"}.get(character, f"&#{ord(character)};")

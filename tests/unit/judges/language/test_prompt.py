@@ -51,6 +51,17 @@ def test_recorded_hostile_answers_stay_data(answer: str) -> None:
         check_structure(rubric, answer, answer)
 
 
+def test_a_piece_of_a_delimiter_is_completed_by_none_beside_it() -> None:
+    """Found by the property test below: "--" between lines of dashes."""
+    for text in ("-", "--", "- -", "-\n-", "a --", "-- a"):
+        check_structure(RUBRICS["dashes"], text, text)
+    for rubric in RUBRICS.values():
+        for text in (">>>", ">>> and more", "<<<", "answer>", "</"):
+            check_structure(rubric, text, text)
+    plain = "It was fine <3 -- really."
+    assert as_data(plain, delimiters(fenced(RUBRICS["dashes"]))) == plain, "within a text it is left alone"
+
+
 def test_there_are_twenty_hostile_answers() -> None:
     assert len(HOSTILE) == 20
 
