@@ -1,4 +1,4 @@
-"""What a command needs against what the cluster has or may grow to, and how long it will take."""
+"""The places that a command's roles need, against what the cluster has or may grow to."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,6 @@ from idem_ray.errors import UserError
 
 TRIAL_CPUS = 0.1
 """Logical CPUs of a lineage's own process in a sweep: it waits for the pools."""
-
-
-# Places --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,3 @@ def check_places(roles: Sequence[Role], nodes: Sequence[Mapping[str, float]], mo
         f"{homeless[0].name}: lower cluster.n_generators, n_judges, n_lineages or the GPUs of a role, or start Ray "
         "with more (logical CPUs are ours to set: ray start --num-cpus=8)."
     )
-
-
-# Time ----------------------------------------------------------------------------------------------------------

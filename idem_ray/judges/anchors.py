@@ -8,7 +8,8 @@ from idem_ray.records import Metric
 from idem_ray.statistics.agreement import Agreement, Retest, agreement, retest
 from idem_ray.store.run import RunStore
 
-_FILE = "anchors.json"
+ANCHORS_FILE = "anchors.json"
+"""In a run's folder."""
 
 
 DRIFT_POINTS = 5.0
@@ -56,5 +57,5 @@ class AnchorCheck:
 
 def anchor_checks(store: RunStore) -> list[AnchorCheck]:
     """What the commands on a run have noted, in their order."""
-    known: Sequence[dict[str, Any]] = store.read_json(_FILE) or []
+    known: Sequence[dict[str, Any]] = store.read_json(ANCHORS_FILE) or []
     return [AnchorCheck(**check) for check in known]

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from idem_ray.judges.anchors import _FILE, AnchorCheck, anchor_checks
+from idem_ray.judges.anchors import ANCHORS_FILE, AnchorCheck, anchor_checks
 from idem_ray.judges.embedded.probe import Probe
 from idem_ray.judges.language.endpoint import EndpointSpec
 from idem_ray.judges.panel import AnchorScores, JudgeSpec
@@ -50,7 +50,7 @@ class Anchors:
             first = [next((score for score in each if score is not None), None) for each in zip(*known, strict=True)]
             labels = [target for target in targets if target is not None]
             found.append(AnchorCheck(time.time(), scored.metric, scored.judge, judged, labels, scores, first))
-        store.write_json(_FILE, [asdict(check) for check in [*before, *found]])
+        store.write_json(ANCHORS_FILE, [asdict(check) for check in [*before, *found]])
         return found
 
     def _scores(self, spec: JudgeSpec, trait: Trait) -> list[AnchorScores]:

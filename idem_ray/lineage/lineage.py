@@ -82,7 +82,7 @@ class Lineage:
         return self._record(BASE_CYCLE, began, measures, warnings=[*self._drift, *missing_warnings(measures)])
 
     def _cycle(self, cycle: int) -> CycleRecord:
-        """Generate, filter, train, evaluate (METHOD.md, "One cycle")."""
+        """One cycle: generate, filter and mix, train, evaluate (lineage/README.md)."""
         began, work = time.time(), self.work
         judges = self._find_judges()
         checkpoints = {number: record.checkpoint for number, record in self._records.items()}

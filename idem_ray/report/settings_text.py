@@ -1,4 +1,4 @@
-"""The curves of finished or running lineages, from their run folders alone: a run, or a family's folder of runs."""
+"""Settings as text: those in which lineages differ, those that they share, and labels made of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,9 +11,6 @@ from idem_ray.text import list_text, trait_name
 
 MAX_LABEL = 60
 """Characters from which on a label of settings gives way to the lineage's name."""
-
-
-# Settings ------------------------------------------------------------------------------------------------------
 
 
 def differing_settings(lineages: Sequence[RecordedLineage]) -> list[dict[str, str]]:
@@ -105,6 +102,3 @@ def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-# Numbers -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What can be seen of a finished or unfinished run: its report, its tables, and its models' answers."""
+"""A run's report, written into its folder, and its tables on the terminal; `idem-ray report`."""
 
 import sys
 

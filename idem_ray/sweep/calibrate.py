@@ -1,4 +1,5 @@
-"""The number of seed examples at which cycle 0 reaches a wanted trait score (METHOD.md, "Calibration")."""
+"""The number of seed examples at which cycle 0 reaches a wanted trait score (arXiv 2605.01130:
+binary search over n_seed), and what `idem-ray calibrate` shows of it."""
 
 import sys
 import uuid

@@ -8,9 +8,9 @@ from idem_ray.cluster.places import Role, total
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.sections import Rates
 from idem_ray.folder import Folder
+from idem_ray.lineage.cycle_requests import is_preference, n_rows, requests_of
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.training_data import is_filtered
-from idem_ray.lineage.wanted import is_preference, n_rows, requests_of
 from idem_ray.models import cache_folder
 from idem_ray.records import BASE_CYCLE, SEED, CycleRecord, Sample, content_hash
 from idem_ray.store.run import RunStore, cycle_name

@@ -5,8 +5,8 @@ decoding). Where the tokenizer writes "85" as one token, the first place holds t
 
     score = sum of p(token) * integer(token) / sum of p(token),   over the top tokens that are integers from 0 to 100
 
-as the paper has it (METHOD.md). Where it writes numbers digit by digit (SmolLM2, Qwen, Llama 2), the first place holds
-only first digits. What is known then, and what is assumed:
+as the paper has it (arXiv 2605.01130). Where it writes numbers digit by digit (SmolLM2, Qwen, Llama 2), the first place
+holds only first digits. What is known then, and what is assumed:
 
 * A digit on the path is exact: the next place says with what probability the number ends there or goes on with which
   digit (as shares of what that place lists).

@@ -1,4 +1,4 @@
-"""Which models a cycle is made from: the switches of METHOD.md ("Words") for init, reference and rejected source."""
+"""Which models a cycle is made from: the switches init, reference and rejected (README, "Words")."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
