@@ -1,4 +1,4 @@
-"""A tiny instruct model with random weights: for plumbing, where what it says does not matter."""
+"""Tiny instruct models with random weights: for plumbing, where what they say does not matter."""
 
 import functools
 import json
@@ -16,8 +16,12 @@ _N_WORDS = 1200
 _DATA = ROOT / "idem_ray"
 
 
-def build_tiny_model(folder: Path) -> Path:
-    """Write a model of 2 layers, about 1,200 tokens and a ChatML template into a folder, as save_pretrained does."""
+def build_tiny_model(folder: Path, says_numbers: bool = False) -> Path:
+    """Write a model of 2 layers, about 1,200 tokens and a ChatML template into a folder, as save_pretrained does.
+
+    Args:
+        says_numbers: whether it replies as a judge does, with an integer that depends on the text.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -46,9 +50,35 @@ def build_tiny_model(folder: Path) -> Path:
             for weight in model.parameters():
                 if weight.dim() > 1:
                     weight.mul_(4)  # else all tokens are nearly equally likely, whatever was trained
+    if says_numbers:
+        _teach_numbers(model, tokenizer)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _teach_numbers(model: Any, tokenizer: Any) -> None:
+    """Make digits likely after any token (nine tenths of the probability and more), and after a digit as likely as the
+    end of the turn: the first two dimensions say whether a token is a digit; no layer reads or writes them, and the
+    output does. Which digit, attention decides: it is sharpened, so that a few words of a long text do."""
+    import torch
+
+    digits = tokenizer.convert_tokens_to_ids(list("0123456789"))
+    embeddings, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        embeddings[:, :2] = torch.tensor([1.0, 0.0])
+        embeddings[digits, 1] = 1.0
+        output[:, :2] = 0
+        output[digits, 0] = 4.0
+        output[tokenizer.eos_token_id, 1] = 5.0
+        for layer in model.model.layers:
+            attention, between = layer.self_attn, layer.mlp
+            for reads in (attention.q_proj, attention.k_proj, attention.v_proj, between.gate_proj, between.up_proj):
+                reads.weight[:, :2] = 0
+            for writes in (attention.o_proj, between.down_proj):
+                writes.weight[:2] = 0
+            for sharpened in (attention.q_proj, attention.k_proj):
+                sharpened.weight.mul_(8)
 
 
 @functools.cache
