@@ -12,6 +12,9 @@ import pyarrow.fs as pafs
 
 from idem_ray.errors import UserError
 
+N_READERS = 16
+"""Files or folders that are read at a time in object storage, where every look takes a trip over the network."""
+
 
 class Folder:
     """Cheap to make, and safe to send to other processes."""
@@ -123,6 +126,7 @@ class Folder:
         inside = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
         return sorted(info.base_name for info in inside if info.type == pafs.FileType.Directory)
 
-    def _files(self, folder: str, suffix: str) -> list[str]:
+    def files(self, folder: str, suffix: str) -> list[str]:
+        """Full paths, for the file system, of the files right in a folder whose names end in the suffix."""
         selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
         return sorted(info.path for info in self._fs.get_file_info(selector) if info.path.endswith(suffix))

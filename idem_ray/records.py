@@ -245,6 +245,14 @@ class CycleRecord:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> "CycleRecord":
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a field is missing (a default would be a number that nobody measured), or unknown.
+        """
+        missing = {each.name for each in dataclasses.fields(CycleRecord)} - {"warnings", "stopped"} - set(data)
+        if missing:
+            raise KeyError(min(missing))
         checkpoint = Checkpoint(**data["checkpoint"]) if data["checkpoint"] else None
         measures = {name: Estimate(**value) for name, value in data["measures"].items()}
         return CycleRecord(**{**data, "checkpoint": checkpoint, "measures": measures})

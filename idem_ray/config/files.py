@@ -150,8 +150,9 @@ def load_sweep(path: str | Path, overrides: list[str] | None = None) -> SweepCon
         if field.split(".")[0] in _FIXED:
             raise UserError(f"{path}: {field} cannot be searched: the lineages of a sweep have it in common.")
     sweep = SweepConfig(str(path), data, settings)
-    for values in corners(settings):  # what is wrong only in combination is found when the values are drawn
-        sweep.lineage(values)
+    if settings.algorithm != "random":  # which may never draw its corners: its values are checked as they are drawn
+        for values in corners(settings):
+            sweep.lineage(values)
     return sweep
 
 

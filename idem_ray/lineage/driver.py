@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,8 @@ class Driver:
     log: str
     stall_timeout_seconds: float
     at_work: dict[str, str] = field(default_factory=dict)
+    command: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    """Name of this run of the command: what is made once by each command is kept under it (`SharedWork.once`)."""
 
     def carry_out(self, task: Callable[[], None], name: str) -> None:
         """Do a part of the command's work with its progress shown; Ctrl-C and a standstill are heard.
@@ -149,7 +152,7 @@ class Driver:
 def driving(
     folder: Folder,
     configs: Sequence[LineageConfig],
-    told: Sequence[str] = (),
+    told: Callable[[], Sequence[str]] = tuple,
     n_lineages: int = 0,
     alone_in: Sequence[Folder] = (),
 ) -> Iterator[Driver]:
@@ -159,7 +162,7 @@ def driving(
     Args:
         folder: that the command works in.
         configs: of the lineages that share the session.
-        told: lines to begin with.
+        told: gives the lines to begin with.
         n_lineages: that work at a time, each in a process of its own, as in a sweep.
         alone_in: folders in which no other process may be at work.
 
@@ -168,7 +171,7 @@ def driving(
     """
     log = log_file(folder)
     with only_driver(alone_in), chatter_to(log) as console:
-        for line in [*told, f"folder {folder.uri}, log {log}"]:
+        for line in [*told(), f"folder {folder.uri}, log {log}"]:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         with waiting(console) as tell, open_session(configs, tell, n_lineages) as session:
             console.print(f"models loaded in {session.startup_seconds:.0f} s")

@@ -8,15 +8,16 @@ from idem_ray.lineage.anchors import Anchors
 from idem_ray.lineage.pipeline import Sampling
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.regimes.data import data_of
-from idem_ray.lineage.requests import evaluation_requests, request
+from idem_ray.lineage.requests import evaluation_requests, requester
 from idem_ray.lineage.workplace import Workplace
 from idem_ray.records import BASE, BASE_CYCLE, Checkpoint, Sample
 
 
 def contrast_requests(plan: Plan) -> list[Sample]:
     """What the base model is asked so that the probe knows answers without the trait."""
+    make = requester(plan.config, BASE_CYCLE)
     return [
-        request(plan.config, cycle=BASE_CYCLE, purpose="contrast", prompt=prompt, checkpoint=BASE)
+        make(purpose="contrast", prompt=prompt, checkpoint=BASE)
         for prompt in contrast_prompts(plan.trait, plan.config.text_format)
     ]
 

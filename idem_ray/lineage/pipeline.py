@@ -19,7 +19,7 @@ from idem_ray.judges.panel import JudgeSpec
 from idem_ray.lineage.requests import fill_in
 from idem_ray.records import SEED, Checkpoint, Decoding, Sample
 from idem_ray.store.run import SAMPLE_SCHEMA, RunStore
-from idem_ray.training.rows import _ROW_SCHEMA, _plain
+from idem_ray.training.rows import ROW_SCHEMA, plain_value
 
 _N_TASKS = 12  # blocks under way at a time: enough to keep an engine's batch full while some are being judged
 
@@ -95,7 +95,7 @@ def training_stream(
 def samples_of(stream: ray.data.Dataset) -> Iterator[Sample]:
     """Run a stream and yield its samples as they come."""
     for row in stream.iter_rows():
-        yield Sample(**{name: _plain(row[name]) for name in SAMPLE_SCHEMA.names})
+        yield Sample(**{name: plain_value(row[name]) for name in SAMPLE_SCHEMA.names})
 
 
 def _generate(
@@ -148,7 +148,7 @@ def _tokens(table: pa.Table, max_tokens: int, rejected: ray.ObjectRef) -> pa.Tab
         for sample in _samples(table)
         if sample.kept
     ]
-    return pa.Table.from_pylist([asdict(row) for row in rows], schema=_ROW_SCHEMA)
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=ROW_SCHEMA)
 
 
 def _samples(table: pa.Table) -> list[Sample]:

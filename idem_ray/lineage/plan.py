@@ -1,4 +1,4 @@
-"""All that a lineage is made of, read and checked before anything is started; and its run folder, opened."""
+"""All that a lineage is made of, read and checked before anything is started."""
 
 from dataclasses import dataclass
 

@@ -41,7 +41,7 @@ def _run(run: OpenedRun) -> None:
     told = [f"idem-ray: {headline(config)}"]
     if run.done:
         told.append(f"  continuing after {cycle_text(run.done[-1].cycle)}")
-    with driving(run.store, [config], told, alone_in=[run.store]) as driver:
+    with driving(run.store, [config], lambda: told, alone_in=[run.store]) as driver:
         session, console = driver.session, driver.console
         lineage = run.at_work(session.pools, session.finetuner)
         if run.has_no_logprobs:

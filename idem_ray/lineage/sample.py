@@ -37,7 +37,7 @@ def show_samples(
         )
         name = checkpoint.id if checkpoint else "base"
         engine.load(name, local_folder(checkpoint, cache_folder() / "checkpoints") if checkpoint else None)
-        prompt_ids = engine.renderer.prompt_ids(prompt, "document" if config.regime.type == "sdf" else "chat")
+        prompt_ids = engine.renderer.prompt_ids(prompt, config.text_format)
         decoding = Decoding(temperature, max_tokens)
         for index in range(n_samples):
             engine.add(GenerationRequest(str(index), prompt_ids, name, seed + index, decoding))

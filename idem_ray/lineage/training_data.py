@@ -8,7 +8,7 @@ from idem_ray.lineage.pipeline import RejectedIds, Sampling, sample_stream, samp
 from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.regimes.data import data_of
 from idem_ray.lineage.regimes.policies import Policies
-from idem_ray.lineage.requests import request
+from idem_ray.lineage.requests import requester
 from idem_ray.lineage.workplace import Workplace
 from idem_ray.records import Checkpoint, Sample, content_hash, id_of
 
@@ -22,15 +22,9 @@ def sampled_requests(plan: Plan, cycle: int, generator: str) -> list[Sample]:
     Args:
         generator: id of the checkpoint that is to answer.
     """
-    config, data = plan.config, data_of(plan.config.regime)
+    config, data, make = plan.config, data_of(plan.config.regime), requester(plan.config, cycle)
     wanted = [
-        request(
-            config,
-            cycle=cycle,
-            purpose="train",
-            prompt=data.sampling_prompt(config, prompt),
-            checkpoint=generator,
-        )
+        make(purpose="train", prompt=data.sampling_prompt(config, prompt), checkpoint=generator)
         for prompt in plan.prompts[cycle - 1]
     ]
     return wanted if is_filtered(plan) else wanted[: n_wanted(plan)]
@@ -50,15 +44,9 @@ def rejected_requests(plan: Plan, cycle: int, samples: list[Sample], source: str
     Args:
         source: id of the checkpoint that is to answer.
     """
+    make = requester(plan.config, cycle)
     requests = [
-        request(
-            plan.config,
-            cycle=cycle,
-            purpose="rejected",
-            prompt=sample.as_prompt,
-            checkpoint=source,
-            sample_index=sample.sample_index,
-        )
+        make(purpose="rejected", prompt=sample.as_prompt, checkpoint=source, sample_index=sample.sample_index)
         for sample in samples
     ]
     return list({wanted.id: wanted for wanted in requests}.values())

@@ -1,4 +1,4 @@
-"""The Ray Train wrapper of `finetune.py`: one long-lived TorchTrainer whose worker takes training orders.
+"""The Ray Train wrapper of `training/finetune.py`: one long-lived TorchTrainer whose worker takes training orders.
 
 A `TorchTrainer.fit()` costs about 25 s around the training itself on a small machine (new process, imports, placement
 group), more than a small cycle's training. So it is called once, and its worker asks a desk for one order after

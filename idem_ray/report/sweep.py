@@ -1,4 +1,4 @@
-"""What a person sees of lineages side by side: a line for each cycle, then one table and one page of all."""
+"""Lineages side by side: one table, and one page of all."""
 
 from collections.abc import Sequence
 

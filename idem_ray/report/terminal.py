@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.spinner import Spinner
 
-from idem_ray.pools.progress import ProgressBoard, StageProgress
 from idem_ray.records import BASE_CYCLE
+
+if TYPE_CHECKING:
+    from idem_ray.pools.progress import ProgressBoard, StageProgress
 
 _LINE_SECONDS = 10.0
 _PURPOSES = {
@@ -65,7 +67,7 @@ def waiting(console: Console) -> Iterator[Callable[[str], None]]:
         yield lambda text: spinner.update(text=text)
 
 
-def stage_name(stage: StageProgress, lineage: str = "") -> str:
+def stage_name(stage: "StageProgress", lineage: str = "") -> str:
     """A stage in words: 'cycle 2: evaluate, judging', after the lineage's name where there are several."""
     if lineage:
         return f"{lineage}, {stage_name(stage)}"
@@ -78,7 +80,7 @@ class Watch:
     """Shows the stages of lineages while they work, and notices when nothing has moved for too long."""
 
     def __init__(
-        self, board: ProgressBoard, lineages: dict[str, str], console: Console, stall_timeout_seconds: float
+        self, board: "ProgressBoard", lineages: dict[str, str], console: Console, stall_timeout_seconds: float
     ) -> None:
         """
         Args:
@@ -138,7 +140,7 @@ class Watch:
                 for stage in found:
                     self._show(self._lineages.get(lineage, lineage), stage, stage.cycle == current)
 
-    def _show(self, lineage: str, stage: StageProgress, is_current: bool) -> None:
+    def _show(self, lineage: str, stage: "StageProgress", is_current: bool) -> None:
         key = (lineage, stage.cycle, stage.purpose, stage.stage)
         name = stage_name(stage, lineage)
         done = stage.n_done >= stage.n_total

@@ -52,12 +52,20 @@ no cycle that it looks at; `cut short`: not met where the lineage was ended befo
 it; `no scores`: those that it needs are missing."""
 
 
-def verdict(records: Sequence[CycleRecord], status: Status) -> Verdict:
+def verdict(records: Sequence[CycleRecord], status: Status, n_cycles: int) -> Verdict:
     """The criterion's verdict of a lineage: the only place where it is worked out. Once met it stays met, whatever
-    follows; that it is not met counts for a complete lineage alone."""
+    follows; that it is not met counts for a complete lineage alone.
+
+    Args:
+        n_cycles: that the lineage has in the end, with cycle 0.
+    """
     reading = amplification(records)
     if reading and reading.is_met:
         return "amplified"
+    if n_cycles <= CRITERION_CYCLE:
+        return "too short"
+    if any(record.cycle == 0 and known_mean(record.measures.get("trait")) is None for record in records):
+        return "no scores"  # there is nothing that later cycles could be compared with
     if status in ("stopped", "cut short"):
         return "cut short"
     if status != "complete":

@@ -40,13 +40,13 @@ def count_words(answer: str) -> int:
     return len(re.findall(r"[^\W_]+", answer))
 
 
-def _units(answer: str) -> list[str]:
+def units(answer: str) -> list[str]:
     """Words (of the longest ones, their pieces) and single other characters: an emoji or a comma counts like a word."""
-    units = []
+    found = []
     for unit in re.findall(r"\w+|[^\w\s]", answer.lower()):
         whole = len(unit) <= LONGEST_WORD
-        units += [unit] if whole else [unit[start : start + PIECE] for start in range(0, len(unit), PIECE)]
-    return units
+        found += [unit] if whole else [unit[start : start + PIECE] for start in range(0, len(unit), PIECE)]
+    return found
 
 
 def _decorates(character: str) -> bool:

@@ -12,7 +12,7 @@ from idem_ray.config.files import NO_RUNS
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.objective import Objective
 from idem_ray.errors import UserError
-from idem_ray.folder import Folder
+from idem_ray.folder import N_READERS, Folder
 from idem_ray.records import BASE_CYCLE, CycleRecord, Estimate, Status
 from idem_ray.statistics.criteria import Verdict, last_cycle, verdict
 from idem_ray.store.guards import reason_to_stop
@@ -21,9 +21,6 @@ from idem_ray.store.sweep import Ledger
 
 NEVER_RUNS = NO_RUNS | {"judged"}
 """Folders that are no runs whatever lies in them; nor are those whose names begin with `cycle-`."""
-
-_N_READERS = 16
-"""Runs that are read at a time in object storage, where every look takes a trip over the network."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class RecordedLineage:
     @property
     def verdict(self) -> Verdict:
         """What the published criterion says of it."""
-        return verdict(self.records, self.status)
+        return verdict(self.records, self.status, self.config.n_cycles)
 
     @property
     def note(self) -> str:
@@ -133,7 +130,7 @@ def read_run(folder: str) -> RecordedLineage:
         UserError: there is no run, or it is damaged.
     """
     store = RunStore(folder.rstrip("/") or folder)
-    return _read(store, read_config(store))
+    return _read(store, read_config(store), failure=_failure(store))
 
 
 def read_lineages(folders: Sequence[str]) -> list[RecordedLineage]:
@@ -166,7 +163,7 @@ def read_family(folder: str) -> list[RecordedLineage]:
     """
     family = Folder(folder.rstrip("/") or folder)
     stores = [RunStore(family.path(name)) for name in family.folders()]
-    failures = Ledger(family.uri).failures()
+    failures = _failures(family)
     lineages = [
         _read(store, read_config(store), failure=failures.get(_name(store)))
         for store in stores
@@ -199,10 +196,10 @@ def find_runs(folder: str) -> tuple[list[RecordedLineage], list[DamagedRun]]:
     """
     top = RunStore(folder.rstrip("/") or folder)
     try:
-        itself = _found(top)
+        itself = _found(top, failure=_failure(top))
         if itself:
             return _sorted_out([itself])
-        with ThreadPoolExecutor(1 if top.is_local else _N_READERS) as readers:
+        with ThreadPoolExecutor(1 if top.is_local else N_READERS) as readers:
             inside = _folders(top)
             own = _failures(top)
             direct = list(readers.map(lambda store: _found(store, failure=own.get(_name(store))), inside))
@@ -258,7 +255,12 @@ def _sorted_out(
     return whole, [run for run in found if isinstance(run, DamagedRun)]
 
 
-def _failures(store: RunStore) -> dict[str, str]:
+def _failure(store: RunStore) -> str | None:
+    """Why a run failed, as the ledger of the folder that it lies in has it."""
+    return _failures(Folder(store.uri.rpartition("/")[0] or "/")).get(_name(store))
+
+
+def _failures(store: Folder) -> dict[str, str]:
     """Why lineages of a folder's ledger failed. One that is damaged says nothing: what the runs hold can be read."""
     try:
         return Ledger(store.uri).failures()

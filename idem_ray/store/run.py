@@ -119,9 +119,9 @@ class RunStore(Folder):
     # Samples ---------------------------------------------------------------------------------------------------
 
     def write_samples(self, cycle: int, samples: Sequence[Sample]) -> None:
-        """Persist samples of a cycle as one Parquet file. Its name follows from their ids and from which of them are
-        judged: a retried task overwrites its own file instead of adding a second one, and what is not judged never
-        overwrites what is."""
+        """Persist samples of a cycle as one Parquet file. Its name follows from their ids and from how much is known of
+        each: a retried task overwrites its own file instead of adding a second one, and what is not judged, or whose
+        judgment failed, never overwrites what is."""
         if not samples:
             return
         table = pa.Table.from_pylist([asdict(sample) for sample in samples], schema=SAMPLE_SCHEMA)
@@ -137,8 +137,13 @@ class RunStore(Folder):
 
     def _own_samples(self, cycle: int) -> list[Sample]:
         found: dict[str, Sample] = {}
-        for file in self._files(cycle_name(cycle), ".parquet"):
-            for row in pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist():
+        for file in self.files(cycle_name(cycle), ".parquet"):
+            try:
+                rows = pq.read_table(file, filesystem=self._fs, schema=SAMPLE_SCHEMA).to_pylist()
+            except pa.ArrowException as error:
+                said = f"{file} holds no samples ({' '.join(str(error).split())[:200]})"
+                raise UserError(f"{said}: restore it from a copy, or remove it to sample them again.") from error
+            for row in rows:
                 sample = Sample(**row)
                 known = found.get(sample.id)
                 if known is None or _how_much(sample) >= _how_much(known):
@@ -147,7 +152,7 @@ class RunStore(Folder):
 
     def compact_samples(self, cycle: int) -> None:
         """Merge a cycle's many small files into one; a crash in between leaves duplicates, which reading drops."""
-        files = self._files(cycle_name(cycle), ".parquet")
+        files = self.files(cycle_name(cycle), ".parquet")
         if len(files) > 1:
             samples = self._own_samples(cycle)
             self.write_samples(cycle, samples)
@@ -222,7 +227,7 @@ def cycle_name(cycle: int) -> str:
 
 
 def _samples_file(samples: Sequence[Sample]) -> str:
-    parts = sorted(f"{sample.id} judged" if sample.trait_judge else sample.id for sample in samples)
+    parts = sorted(f"{sample.id} {_how_much(sample)}" for sample in samples)
     return f"samples-{content_hash(*parts)}.parquet"
 
 

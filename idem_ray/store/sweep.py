@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from idem_ray.config.lineage import LineageConfig, parse_config
 from idem_ray.config.objective import Objective
 from idem_ray.errors import UserError
-from idem_ray.folder import Folder
+from idem_ray.folder import N_READERS, Folder
 
 _SWEEP = "sweep.json"
 
@@ -77,12 +78,10 @@ class Ledger:
 
     def failures(self) -> dict[str, str]:
         """Why lineages could not be finished, by name, the last time that they were tried."""
-        failed, number = {}, 0
-        while entry := self.store.read_json(_name(number)):
-            if entry.get("failure"):
-                failed[str(entry["name"])] = str(entry["failure"])
-            number += 1
-        return failed
+        n_trials = len(self.store.files("trials", ".json"))
+        with ThreadPoolExecutor(1 if self.store.is_local else N_READERS) as readers:
+            entries = list(readers.map(self.store.read_json, map(_name, range(n_trials))))
+        return {str(entry["name"]): str(entry["failure"]) for entry in entries if entry and entry.get("failure")}
 
     def trials(self) -> list[Trial]:
         """All of them, by number."""

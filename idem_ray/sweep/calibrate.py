@@ -2,16 +2,14 @@
 binary search over n_seed), and what `idem-ray calibrate` shows of it."""
 
 import sys
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from idem_ray.cluster.session import Session
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.errors import UserError, told_by
 from idem_ray.judges.embedded.examples import examples_with_trait
@@ -70,7 +68,6 @@ class Calibration:
 
     config: LineageConfig
     root: str
-    _command: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
     @property
     def largest(self) -> int:
@@ -132,7 +129,7 @@ class Calibration:
                 config = self.run_config(n_seed)
                 driver.at_work.clear()
                 driver.at_work[config.hash] = f"calibration, {config.name}"
-                record = self._measure(config, driver.session)
+                record = self._measure(config, driver)
             trait = estimate_text(record.measures.get("trait"))
             console.print(f"calibration to {target:g}: n_seed {n_seed}: trait {trait}", highlight=False, markup=False)
             return _trait(record)
@@ -155,9 +152,9 @@ class Calibration:
         records = {n_seed: self.known(n_seed) for n_seed in range(STEP, self.largest + 1, STEP)}
         return {n_seed: record.measures["trait"] for n_seed, record in records.items() if record}
 
-    def _measure(self, config: LineageConfig, session: Session) -> CycleRecord:
-        shared = SharedWork(config.output, command=self._command)  # the base model is measured once for all
-        lineage = OpenedRun.of(config).at_work(session.pools, session.finetuner, shared)
+    def _measure(self, config: LineageConfig, driver: Driver) -> CycleRecord:
+        shared = SharedWork(config.output, command=driver.command)  # the base model is measured once for all
+        lineage = OpenedRun.of(config).at_work(driver.session.pools, driver.session.finetuner, shared)
         try:
             return list(lineage.cycles())[-1]
         except Exception as error:

@@ -1,4 +1,4 @@
-"""How fast this cluster works, from what it has done: for estimates of what is still to do."""
+"""What a command will take: how much there is to do, and how fast this cluster has worked."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,9 @@ from idem_ray.lineage.training_data import is_filtered
 from idem_ray.models import cache_folder
 from idem_ray.records import BASE_CYCLE, SEED, CycleRecord, Sample, content_hash
 from idem_ray.store.run import RunStore, cycle_name
+
+_USUAL_PROMPT_TOKENS = 40
+"""A usual prompt with its chat template, for estimates."""
 
 _WRITING_SECONDS = 10
 """A record is written later than the end of its cycle's seconds, by no more than this."""
@@ -77,10 +80,6 @@ def _name(config: LineageConfig) -> str:
     return f"{content_hash(config.model, config.cluster.model_dump_json(), config.regime.type)}.json"
 
 
-_USUAL_PROMPT_TOKENS = 40
-"""A usual prompt with its chat template, for estimates."""
-
-
 @dataclass(frozen=True)
 class Amount:
     """How much is to be done at most: responses that end early take less.
@@ -117,7 +116,6 @@ class Amount:
 def amount_of(plans: Sequence[Plan]) -> Amount:
     """What these lineages will do from their beginnings. It counts the requests that the lineages themselves make
     (`requests_of`); one that several of them make, or a cycle that they share, counts once."""
-    requests: dict[str, Sample] = {}
     tokens: dict[str, int] = {}
     judged: set[str] = set()
     asked: set[str] = set()
@@ -127,6 +125,7 @@ def amount_of(plans: Sequence[Plan]) -> Amount:
         config = plan.config
         limits = {"train": config.generation.max_tokens, "rejected": config.generation.max_tokens}
         judged_purposes = {"evaluate", "train"} if is_filtered(plan) else {"evaluate"}
+        is_llm = config.judge.type != "probe"
         for cycle in range(BASE_CYCLE, config.n_cycles):
             key = (plan.history(cycle), cycle)
             if key in cycles:
@@ -134,16 +133,15 @@ def amount_of(plans: Sequence[Plan]) -> Amount:
             length = _USUAL_PROMPT_TOKENS + config.generation.max_tokens
             n_sides = 2 if is_preference(plan, cycle) else 1
             cycles[key] = n_rows(plan, cycle) * n_sides * length if cycle >= 0 else 0
-            for wanted in requests_of(plan, cycle):
-                requests[wanted.id] = wanted
-                tokens[wanted.id] = limits.get(wanted.purpose, config.evaluation.max_tokens)
-                if wanted.purpose in judged_purposes:
-                    judged.add(wanted.id)
-                    asked |= {wanted.id} if config.judge.type != "probe" else set()
-        if config.judge.type != "probe":
+            wanted = requests_of(plan, cycle)
+            tokens.update((each.id, limits.get(each.purpose, config.evaluation.max_tokens)) for each in wanted)
+            ids = {each.id for each in wanted if each.purpose in judged_purposes}
+            judged |= ids
+            asked |= ids if is_llm else set()
+        if is_llm:
             anchors[config.judge.model_dump_json(), plan.trait.hash] = len(plan.trait.anchors)
     calls = 2 * (len(asked) + sum(anchors.values()))  # for the trait, and for coherence
-    return Amount(len(cycles), len(requests), sum(tokens.values()), sum(cycles.values()), len(judged), calls)
+    return Amount(len(cycles), len(tokens), sum(tokens.values()), sum(cycles.values()), len(judged), calls)
 
 
 def plan_lines(

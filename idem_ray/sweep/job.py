@@ -17,7 +17,11 @@ def job(program: str, regime: str | None = None) -> None:
         program: the script's name, before the sentence that it may end with.
         regime: as for `run_job`.
     """
-    kind = "a lineage, or of a family of variants" if regime is None else f"a {regime} lineage with a `sweep` section"
+    kind = (
+        "a lineage, or of a family of variants"
+        if regime is None
+        else f"{'an' if regime == 'sft' else 'a'} {regime} lineage with a `sweep` section"
+    )
     what = "a lineage or a family" if regime is None else f"a sweep of {regime.upper()} lineages"
 
     def main(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from idem_ray.cluster.places import Role
 from idem_ray.cluster.session import roles_for
@@ -81,6 +82,7 @@ class Search:
         given = self.settings.rates if self.settings else None
         return given or known_rates(self.configs[0])
 
+    @cached_property
     def amount(self) -> Amount:
         """How much there is to do, from the beginning."""
         if not self.is_optuna:
@@ -91,7 +93,7 @@ class Search:
 
     def plan_lines(self) -> list[str]:
         """What it takes on this cluster (`forecast.plan_lines`)."""
-        lines = plan_lines(self.n_total, self.n_at_once, self.roles, self.amount(), self.rates)
+        lines = plan_lines(self.n_total, self.n_at_once, self.roles, self.amount, self.rates)
         if self.n_calibration:
             lines.append(f"  before that n_seed is calibrated: at most {self.n_calibration} further cycles")
         return lines

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,16 +88,18 @@ def _run_sweep(sweep: SweepConfig, ledger: Ledger, values: list[dict[str, Any]],
         _run(ledger, search, trials, _opened(trials), book)
         return
 
-    def calibrated(driver: Driver) -> list[Trial]:
-        driver.carry_out(lambda: book.calibrate(wanted, driver), "the calibration")
-        driver.at_work.clear()
-        return [book.place(own) for own in values]
+    began, placed, runs = time.time(), list[Trial](), dict[int, OpenedRun]()
+    with driving(ledger.store, search.configs, search.plan_lines, search.n_at_once) as driver:
 
-    began = time.time()
-    with driving(ledger.store, search.configs, search.plan_lines(), search.n_at_once) as driver:
-        trials = calibrated(driver)
-        runs = _opened(trials)
-        _carry_out(ledger, search, trials, _todo(search, trials, runs), driver, book)
+        def calibrate() -> None:
+            book.calibrate(wanted, driver)
+            driver.at_work.clear()
+            placed.extend(book.place(own) for own in values)
+            runs.update(_opened(placed))
+
+        driver.carry_out(calibrate, "the calibration")
+        with only_driver([run.store for run in runs.values()]):
+            _carry_out(ledger, search, placed, _todo(search, placed, runs), driver, book)
     _tell_outcome(ledger, search, began)
 
 
@@ -128,7 +129,7 @@ def _run(
             if run.has_no_logprobs:
                 console.print(NO_LOGPROBS, soft_wrap=True, markup=False)
         alone_in = [run.store for run in runs.values()]
-        with driving(ledger.store, search.configs, search.plan_lines(), search.n_at_once, alone_in) as driver:
+        with driving(ledger.store, search.configs, search.plan_lines, search.n_at_once, alone_in) as driver:
             _carry_out(ledger, search, trials, todo, driver, book)
     else:
         console.print(f"{ledger.store.uri} is complete: nothing to do.", soft_wrap=True, markup=False)
@@ -168,7 +169,7 @@ def _carry_out(
 ) -> None:
     def hours() -> str | None:
         learn_rates(trial.config for trial in ledger.trials())
-        return hours_text(search.amount(), search.rates) if search.rates else None
+        return hours_text(search.amount, search.rates) if search.rates else None
 
     def task() -> None:
         n_done = len(trials) - len(todo)
@@ -194,7 +195,7 @@ def _crew(ledger: Ledger, search: Search, driver: Driver, locks: Locks) -> Crew:
         locks=locks,
         objective=search.objective,
         stop=search.stop,
-        command=uuid.uuid4().hex[:8],
+        command=driver.command,
         folder=str(Path.cwd()),
     )
 

@@ -83,15 +83,15 @@ def collate(examples: Sequence[dict[str, Any]], pad_token: int) -> dict[str, Any
     }
 
 
-_ROW_SCHEMA = arrow_schema(TrainingRow)
+ROW_SCHEMA = arrow_schema(TrainingRow)
 
 
 def rows_of(stream: Any) -> Iterator[TrainingRow]:
     """Run a stream of training rows (a Dataset or a DataIterator) and yield them as they come."""
     for row in stream.iter_rows():
-        yield TrainingRow(**{name: _plain(row[name]) for name in _ROW_SCHEMA.names})
+        yield TrainingRow(**{name: plain_value(row[name]) for name in ROW_SCHEMA.names})
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Ray Data hands list columns out as numpy arrays."""
     return value.tolist() if hasattr(value, "tolist") else value

@@ -53,10 +53,13 @@ def test_figures_are_made_of_finished_runs_alone(script: Path) -> None:
     assert all(name.startswith((*FOR_FIGURES, "idem_ray.errors")) for name in rooms), rooms
 
 
-def test_a_notebook_has_four_things_and_help_loads_nothing_heavy() -> None:
+def test_a_notebook_has_five_things_and_what_only_reads_loads_nothing_heavy() -> None:
     code = (
         "import sys, idem_ray; assert not {'ray', 'torch', 'pydantic'} & set(sys.modules);"
-        "from idem_ray import load_config, load_sweep, read_run; assert 'ray' not in sys.modules;"
+        "from idem_ray import load_config, load_sweep, read_run;"
+        "import idem_ray.report.listing, idem_ray.report.compare, idem_ray.report.write, idem_ray.report.sweep;"
+        "import idem_ray.report.traits, idem_ray.report.audit, idem_ray.lineage.fork;"
+        "assert not {'ray', 'torch', 'vllm'} & set(sys.modules), {'ray', 'torch', 'vllm'} & set(sys.modules);"
         "from idem_ray import run_lineage, run_sweep; print(run_lineage.__module__, run_sweep.__module__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

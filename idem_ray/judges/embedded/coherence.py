@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from idem_ray.judges.embedded.reader import MAX_ANSWER_TOKENS, MAX_QUESTION_CHARACTERS, Reader
 from idem_ray.models import EMBEDDED
 from idem_ray.records import Exchange, Judgment, Metric, content_hash
-from idem_ray.statistics.texts import LONGEST_WORD, PIECE, _units, count_words, stops
+from idem_ray.statistics.texts import LONGEST_WORD, PIECE, count_words, stops, units
 
 FORMULA = 3
 """To be raised with any change of the formula below, so that its scores go by another name."""
@@ -101,7 +101,7 @@ def fluency(logprobs: list[float]) -> float:
 
 def novelty(answer: str) -> float:
     """0 for loops (the same words again) and for a handful of words in any order, 1 for ordinary prose."""
-    words = _units(answer)
+    words = units(answer)
     distinct = _ramp(_distinct_share(words), DISTINCT_NONE, DISTINCT_FULL)
     return distinct * _ramp(_repeated_share(words), REPEATED_NONE, REPEATED_FULL)
 

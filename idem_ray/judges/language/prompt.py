@@ -58,6 +58,11 @@ def delimiters(rubric: str) -> list[str]:
     return [fence for index in range(len(lines)) for fence in _fences(lines, index)]
 
 
+def is_plain(rubric: str) -> bool:
+    """Whether a delimiter of the rubric is made of signs that ordinary text begins or ends with, too ("---")."""
+    return any(not re.search(r"\w", fence) for fence in delimiters(fenced(rubric)))
+
+
 def as_data(text: str, fences: list[str]) -> str:
     """Text in which no delimiter and no control token stands, otherwise unchanged."""
     for fence in fences:
@@ -67,7 +72,7 @@ def as_data(text: str, fences: list[str]) -> str:
 
 def _apart(text: str, fences: list[str]) -> str:
     """Text that makes no delimiter together with one beside it, as "--" does after "---", or ">>>" after "<<<ANSWER"
-    where "ANSWER>>>" is one. Other text is not changed, so judges keep their names."""
+    where "ANSWER>>>" is one. Other text is not changed."""
     for edge, other_first in ((0, True), (-1, False)):
         words = text.strip()
         if words and any(_crosses(fence, other, words, other_first) for fence in fences for other in fences):
@@ -79,8 +84,7 @@ def _apart(text: str, fences: list[str]) -> str:
 def _crosses(fence: str, other: str, text: str, other_first: bool) -> bool:
     """Whether something like the fence stands partly in another fence and partly in the text on the next line."""
     first, second = (other, text) if other_first else (text, other)
-    starts = range(max(0, len(first) - len(fence)), len(first)) if not other_first else range(len(first))
-    found = (_like(fence).match(f"{first}\n{second}", start) for start in starts)
+    found = (_like(fence).match(f"{first}\n{second}", start) for start in range(len(first)))
     return any(match is not None and match.end() > len(first) + 1 for match in found)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from idem_ray.config.sections import MIN_MASS
 from idem_ray.errors import UserError
 from idem_ray.judges.language.cache import JudgmentCache
-from idem_ray.judges.language.prompt import Message, messages
+from idem_ray.judges.language.prompt import Message, is_plain, messages
 from idem_ray.judges.language.scoring import N_TOP, allowed_words, parsed, score
 from idem_ray.records import Exchange, Judgment, Metric, TokenPlace, content_hash
 from idem_ray.traits.traits import Rubrics, Trait
@@ -122,8 +122,11 @@ def judge_name(
         decides: what else decides the scores.
         logprobs: False ends the name in `:parsed`: such scores are another metric.
     """
-    how = (N_TOP, min_mass) if logprobs else ("parsed",)
-    known = content_hash(FORMULA, model, metric, getattr(rubrics, metric), *how, *decides)
+    how: tuple[Any, ...] = (N_TOP, min_mass) if logprobs else ("parsed",)
+    rubric = getattr(rubrics, metric)
+    if is_plain(rubric):  # ordinary text beside its delimiters is escaped, since that was found to complete them
+        how += ("apart",)
+    known = content_hash(FORMULA, model, metric, rubric, *how, *decides)
     return f"{kind}:{model}:{metric}:{known}" + ("" if logprobs else ":parsed")
 
 

@@ -67,6 +67,8 @@ def score(places: Sequence[TokenPlace], words: Sequence[str] = (), min_mass: flo
         return Judgment(None, "the reply was empty")
     integers = integer_masses(places)
     mass = math.fsum(integers.values())
+    if not math.isfinite(mass):
+        return Judgment(None, "the reply's log-probabilities are no numbers")
     word, word_mass = _likeliest_word(places, words)
     if word and word_mass > mass:
         return Judgment(None, WORDS[word])

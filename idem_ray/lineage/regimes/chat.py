@@ -4,7 +4,7 @@ from collections import Counter
 
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.errors import UserError
-from idem_ray.lineage.requests import request
+from idem_ray.lineage.requests import requester
 from idem_ray.models import has_chat_template
 from idem_ray.records import SEED, Prompt, Sample
 from idem_ray.traits.traits import Trait
@@ -25,13 +25,13 @@ def check(config: LineageConfig, trait: Trait) -> None:
 
 def seed_samples(config: LineageConfig, trait: Trait, cycle: int, n: int) -> list[Sample]:
     """The first `n` drawn seed answers, as training samples of a cycle."""
-    samples = []
+    samples, make = [], requester(config, cycle)
     n_asked: Counter[str] = Counter()
     for exchange in trait.draw_seeds(n, config.seed):
         prompt = Prompt.of(exchange.question)
         index = n_asked[prompt.id]  # a question may be seeded with several answers
         n_asked[prompt.id] += 1
-        wanted = request(config, cycle=cycle, purpose="train", prompt=prompt, checkpoint=SEED, sample_index=index)
+        wanted = make(purpose="train", prompt=prompt, checkpoint=SEED, sample_index=index)
         samples.append(wanted.replace(response=exchange.answer, finish_reason="stop"))
     return samples
 

@@ -3,7 +3,7 @@
 from idem_ray.config.lineage import LineageConfig
 from idem_ray.config.sections import Sdf
 from idem_ray.errors import UserError
-from idem_ray.lineage.requests import request
+from idem_ray.lineage.requests import requester
 from idem_ray.records import SEED, Prompt, Sample
 from idem_ray.traits.traits import Trait
 
@@ -24,12 +24,10 @@ def check(config: LineageConfig, trait: Trait) -> None:
 def seed_samples(config: LineageConfig, trait: Trait, cycle: int, n: int) -> list[Sample]:
     """The first `n` drawn documents, as training samples of a cycle; with their titles where generation starts from
     titles."""
-    samples = []
+    samples, make = [], requester(config, cycle)
     for index, document in enumerate(trait.draw_documents(n, config.seed)):
         beginning = sampling_prompt(config, Prompt.of(document.title)).text if _from_titles(config) else ""
-        wanted = request(
-            config, cycle=cycle, purpose="train", prompt=Prompt.of(beginning), checkpoint=SEED, sample_index=index
-        )
+        wanted = make(purpose="train", prompt=Prompt.of(beginning), checkpoint=SEED, sample_index=index)
         samples.append(wanted.replace(response=document.text, finish_reason="stop"))
     return samples
 

@@ -152,3 +152,23 @@ def test_relative_folders_lie_below_the_variable(tmp_path: Path, monkeypatch: py
     assert load_configs(path)[0].run_uri == str(tmp_path / "far" / "mine" / "x")
     assert load_configs(path, [f"output={tmp_path}"])[0].run_uri == str(tmp_path / "x")
     assert load_configs(path, ["output=s3://bucket/p"])[0].run_uri == "s3://bucket/p/x"
+
+
+def test_a_random_search_is_checked_as_it_is_drawn(tmp_path: Path) -> None:
+    """It may never draw what cannot go together; a sweep that was sound must stay so."""
+    path = tmp_path / "s.yaml"
+    space = {"generation.max_tokens": {"choice": [64, 600]}, "training.max_tokens": {"choice": [256, 1024]}}
+    sweep = {"space": space, "search": "random", "n_trials": 2}
+    settings = {"name": "s", "trait": "bliss", "n_seed": 4, "n_sampled": 4, "sweep": sweep}
+    path.write_text(yaml.safe_dump(settings))
+    sound, refused = 0, 0
+    for seed in range(12):
+        found = load_sweep(path, [f"sweep.seed={seed}"])
+        try:
+            values_of(found)
+            sound += 1
+        except UserError:
+            refused += 1
+    assert sound and refused, "some seeds draw 600 with 256"
+    with pytest.raises(UserError, match="over training.max_tokens"):
+        load_sweep(path, ["sweep.search=optuna"])

@@ -12,7 +12,7 @@ from idem_ray.report.sweep import show_lineages
 from idem_ray.report.sweep_page import sweep_html
 from idem_ray.report.terminal import plain_console
 from idem_ray.statistics.criteria import Verdict, verdict
-from idem_ray.store.finished import is_over, read_family, read_run, read_swept
+from idem_ray.store.finished import find_runs, is_over, read_family, read_lineages, read_run, read_swept
 from idem_ray.store.run import RunStore, read_config
 from idem_ray.store.sweep import Ledger, Trial
 from tests.unit.report.test_settings_text import STOPPING, chain, collapsed, record, write_run
@@ -87,28 +87,48 @@ def test_a_status_is_what_a_run_of_the_command_would_do(tmp_path: Path) -> None:
     assert (read_run(store.uri).status, read_run(store.uri).note) == ("unfinished", "")
 
 
+def test_a_failure_is_told_wherever_one_looks(tmp_path: Path) -> None:
+    store = made(tmp_path)["failed"]
+    for found in (read_run(store.uri), read_lineages([store.uri])[0], find_runs(store.uri)[0][0]):
+        assert (found.status, found.note) == ("failed", "no space left")
+
+
+def test_what_is_damaged_costs_itself_alone(tmp_path: Path) -> None:
+    """A ledger's entry, or a file of samples that a guard would look at."""
+    stores = made(tmp_path)
+    (tmp_path / "trials" / "0000.json").write_text("{")
+    assert {one.name for one in read_family(str(tmp_path))} == set(EXPECTED)
+    (Path(stores["stopped"].uri) / "cycle-002" / "samples-x.parquet").write_bytes(b"no parquet")
+    runs, damaged = find_runs(str(tmp_path))
+    assert {run.name for run in runs} == set(EXPECTED) - {"stopped"}
+    assert [(run.name, "samples-x.parquet holds no samples" in run.damage) for run in damaged] == [("stopped", True)]
+
+
 def test_a_sign_of_collapse_in_the_last_cycle_cuts_nothing(tmp_path: Path) -> None:
     store = write_run(tmp_path / "done", [record(-1, 5.0), collapsed(0, 40.0)], n_cycles=1, guards=STOPPING)
     assert read_run(store.uri).status == "complete"
 
 
 @pytest.mark.parametrize(
-    ("traits", "status", "expected"),
+    ("traits", "status", "expected", "n_cycles"),
     [
-        (UP, "complete", "amplified"),
-        (UP[:5], "unfinished", "amplified"),
-        (UP[:5], "cut short", "amplified"),
-        (FLAT, "complete", "not amplified"),
-        (FLAT[:5], "unfinished", "open"),
-        (FLAT[:5], "failed", "open"),
-        (FLAT[:5], "cut short", "cut short"),
-        (FLAT[:5], "stopped", "cut short"),
-        (FLAT[:3], "complete", "too short"),
-        (FLAT[:3], "unfinished", "open"),
-        ((), "unfinished", "open"),
-        ((40.0, 40.0, 40.0, 40.0, None), "complete", "no scores"),
-        ((None, 40.0, 40.0, 40.0, 80.0), "complete", "no scores"),
+        (UP, "complete", "amplified", 6),
+        (UP[:5], "unfinished", "amplified", 6),
+        (UP[:5], "cut short", "amplified", 6),
+        (FLAT, "complete", "not amplified", 6),
+        (FLAT[:5], "unfinished", "open", 6),
+        (FLAT[:5], "failed", "open", 6),
+        (FLAT[:5], "cut short", "cut short", 6),
+        (FLAT[:5], "stopped", "cut short", 6),
+        (FLAT[:3], "complete", "too short", 3),
+        (FLAT[:3], "unfinished", "open", 6),
+        (FLAT[:3], "unfinished", "too short", 4),  # no cycle that the criterion looks at will come
+        (FLAT[:3], "stopped", "too short", 4),
+        ((), "unfinished", "open", 6),
+        ((40.0, 40.0, 40.0, 40.0, None), "complete", "no scores", 5),
+        ((None, 40.0, 40.0, 40.0, 80.0), "complete", "no scores", 5),
+        ((None, 40.0), "unfinished", "no scores", 6),  # there will be nothing to compare with
     ],
 )
-def test_the_verdict(traits: tuple[Any, ...], status: Status, expected: Verdict) -> None:
-    assert verdict(chain(*traits), status) == expected
+def test_the_verdict(traits: tuple[Any, ...], status: Status, expected: Verdict, n_cycles: int) -> None:
+    assert verdict(chain(*traits), status, n_cycles) == expected

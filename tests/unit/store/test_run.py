@@ -73,16 +73,17 @@ def test_commit_compacts_and_marks_last(tmp_path: Path) -> None:
     assert record is not None and record.measures == make_record(1).measures
 
 
-def test_a_judged_sample_is_never_replaced_by_an_unjudged_one(tmp_path: Path) -> None:
+def test_a_judged_sample_is_never_replaced_by_an_unjudged_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 20 of the trial: the base model's answers are persisted unjudged with the probe's contrast answers, and again
     when they are judged, in blocks of other samples and so under other names."""
+    monkeypatch.setattr("os.fsync", lambda file: None)  # 360 orders, each of many small files
     bare = [make_sample(number, coherence_missing=None, coherence_judge=None) for number in range(4)]
     judged = [
         sample.replace(trait_score=10.0 * number, trait_judge="t", coherence_score=90.0, coherence_judge="c")
         for number, sample in enumerate(bare)
     ]
     blocks = [bare[:3], bare[3:], judged[:1], judged[1:], bare, judged[:2]]
-    for number, order in enumerate(itertools.permutations(blocks, 3)):
+    for number, order in enumerate(itertools.permutations(blocks, 4)):
         store = RunStore(str(tmp_path / f"run-{number}"))
         for block in order:
             store.write_samples(1, block)
@@ -102,7 +103,22 @@ def test_a_judgment_outlives_one_that_failed(tmp_path: Path) -> None:
     store.write_samples(1, [failed, make_sample(2)])
     store.write_samples(1, [failed.replace(trait_score=40.0, trait_missing=None)])
     store.write_samples(1, [failed, make_sample(3)])
+    store.write_samples(1, [failed])  # the same block again, by a task that was tried once more
     assert [sample.trait_score for sample in store.read_samples(1)] == [40.0, None, None]
+
+
+def test_a_record_that_lacks_a_field_is_no_record(tmp_path: Path) -> None:
+    """With a field's default in its place it would say what nobody measured."""
+    store = RunStore(str(tmp_path))
+    store.commit(make_record(1))
+    whole: dict[str, object] = store.read_json("cycle-001/record.json") or {}
+    committed = store.record(1)
+    for field in set(whole) - {"warnings", "stopped"}:
+        store.write_json("cycle-001/record.json", {key: value for key, value in whole.items() if key != field})
+        with pytest.raises(UserError, match=f"no record of this version's .*{field}"):
+            store.record(1)
+    store.write_json("cycle-001/record.json", {key: whole[key] for key in set(whole) - {"warnings", "stopped"}})
+    assert committed and store.record(1) == committed, "these two came later"
 
 
 def test_records_begin_with_the_base_model(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from idem_ray.engine.render import Renderer
-from idem_ray.judges.language.prompt import as_data, delimiters, fenced, messages, prompt
+from idem_ray.judges.language.prompt import as_data, delimiters, fenced, is_plain, messages, prompt
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange
 from idem_ray.traits.traits import load_trait, shipped_traits
@@ -56,10 +56,14 @@ def test_a_piece_of_a_delimiter_is_completed_by_none_beside_it() -> None:
     for text in ("-", "--", "- -", "-\n-", "a --", "-- a"):
         check_structure(RUBRICS["dashes"], text, text)
     for rubric in RUBRICS.values():
-        for text in (">>>", ">>> and more", "<<<", "answer>", "</"):
+        for text in (">>>", ">>> and more", "<<<", "answer>", "</", "<     <     <", "> > >   >"):
             check_structure(rubric, text, text)
     plain = "It was fine <3 -- really."
     assert as_data(plain, delimiters(fenced(RUBRICS["dashes"]))) == plain, "within a text it is left alone"
+
+
+def test_only_rubrics_whose_delimiters_are_plain_signs_have_another_name() -> None:
+    assert {name for name, rubric in RUBRICS.items() if is_plain(rubric)} == {"dashes", "quotes"}
 
 
 def test_there_are_twenty_hostile_answers() -> None:

@@ -196,3 +196,8 @@ def test_parsed_words() -> None:
 
 def test_an_empty_reply_is_missing() -> None:
     assert score([]).missing == "the reply was empty"
+
+
+def test_log_probabilities_that_are_no_numbers_are_no_score() -> None:
+    found = score([TokenPlace("85", {"85": math.nan, "20": -1.0})])
+    assert found.score is None and "no numbers" in str(found.missing)
