@@ -83,7 +83,10 @@ def _folder_has_chat_template(folder: Path) -> bool:
     if any(folder.glob("chat_template*")):
         return True
     settings = folder / "tokenizer_config.json"
-    return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
+    try:
+        return settings.is_file() and bool(json.loads(settings.read_text(encoding="utf-8")).get("chat_template"))
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{settings} is no JSON object ({error}): restore it from a copy of the model.") from error
 
 
 def _looks_like_path(name: str) -> bool:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from idem_ray.config.lineage import (
     NO_PART_OF_A_CYCLE,
     LineageConfig,
@@ -19,6 +17,7 @@ from idem_ray.config.lineage import (
     parse_settings,
     set_field,
 )
+from idem_ray.config.reading import read_yaml
 from idem_ray.config.search import SweepSettings, corners
 from idem_ray.errors import UserError
 from idem_ray.folder import Folder
@@ -160,24 +159,6 @@ def calibration_target(data: Mapping[str, Any]) -> float | None:
     """The target of `n_seed: calibrated(40)` in settings, or None."""
     found = _CALIBRATED.fullmatch(str(data.get("n_seed")).strip())
     return float(found[1]) if found else None
-
-
-def read_yaml(path: Path, what: str, otherwise: str = "") -> Any:
-    """The content of a YAML file.
-
-    Args:
-        what: the file holds, for the sentence about a file that cannot be read.
-        otherwise: what else could be given in its place.
-
-    Raises:
-        UserError: it cannot be read, or is no YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {what} {path}: {error.strerror}{otherwise}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def _read(path: Path, overrides: list[str] | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from idem_ray.config.reading import parse_yaml, yaml_problem
 from idem_ray.config.sections import (
     JUDGE_SETTINGS,
     REGIME_SETTINGS,
@@ -201,9 +202,9 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
         if not sign or not path:
             raise UserError(f"--set takes key=value, not {override!r}.")
         try:
-            value = yaml.safe_load(text)
+            value = parse_yaml(text)
         except yaml.YAMLError as error:
-            raise UserError(f"--set {override}: the value is not valid YAML.") from error
+            raise UserError(f"--set {override}: the value is not valid YAML: {yaml_problem(error)}.") from error
         set_field(data, path, value, f"--set {override}")
     return data
 

@@ -24,6 +24,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_truths(cls, data: Any) -> Any:
+        """YAML reads yes, no, on and off as truths, and Python counts these as 1 and 0: no setting is one."""
+        wrong = [name for name, value in data.items() if isinstance(value, bool)] if isinstance(data, dict) else []
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {data[wrong[0]]} (YAML's yes or no), and takes no truth: write its value")
+        return data
+
 
 class Sft(Settings):
     """Supervised finetuning on chat responses; loss on the assistant's tokens."""

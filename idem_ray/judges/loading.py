@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from idem_ray.config.files import read_yaml
+from idem_ray.config.reading import read_yaml
 from idem_ray.config.sections import EndpointJudgeSettings, JudgeSettings, LocalJudgeSettings, ProbeJudgeSettings
 from idem_ray.errors import UserError
 from idem_ray.judges.language.endpoint import EndpointSpec

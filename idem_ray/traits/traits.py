@@ -1,6 +1,5 @@
 """Traits (seed data, held-out questions, rubrics) and prompt pools: read, and checked while it is still cheap."""
 
-import json
 import random
 import re
 import unicodedata
@@ -9,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from idem_ray.config.reading import parse_json, read_yaml
 from idem_ray.errors import UserError
 from idem_ray.records import Exchange, Prompt, content_hash
 from idem_ray.traits.examples import Document, LabelledAnswer, read_documents, read_exchanges, read_labels, read_text
@@ -51,6 +50,13 @@ class TraitFile(BaseModel):
     evaluation_prefixes: list[str] = []
     rubrics: Rubrics | None = None
     resembles: list[str] = []
+
+    @field_validator("evaluation_questions", "evaluation_prefixes")
+    @classmethod
+    def _are_texts(cls, texts: list[str]) -> list[str]:
+        if not all(text.strip() for text in texts):
+            raise ValueError(f"number {next(n for n, text in enumerate(texts, 1) if not text.strip())} is empty")
+        return texts
 
 
 class Trait(BaseModel):
@@ -110,9 +116,10 @@ def load_trait(name: str) -> Trait:
     if not path.is_file():
         known = ", ".join(shipped_traits())
         raise UserError(f"Unknown trait '{name}': use one of {known}, or the path of a trait's YAML file.")
+    data = read_yaml(path, "the trait's file")
     try:
-        fields = TraitFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
+        fields = TraitFile.model_validate(data)
+    except ValidationError as error:
         raise UserError(f"Trait file {path} is malformed: {_first_problem(error)}.") from error
     if not fields.evaluation_questions:
         raise UserError(f"Trait file {path} has no evaluation_questions.")
@@ -152,16 +159,20 @@ def load_prompts(name: str) -> list[Prompt]:
     if not path.is_file():
         known = ", ".join(shipped_pools())
         raise UserError(f"Unknown prompt pool '{name}': use {known}, or the path of a .txt, .json or .jsonl file.")
+    if path.suffix not in (".txt", ".json", ".jsonl"):
+        raise UserError(f"Prompt pool {path} is no .txt, .json or .jsonl file: its columns or markup would be prompts.")
     text = read_text(path)
     lines = [line for line in text.split("\n") if line.strip()]
     try:
-        entries: list[Any] = lines
+        entries: Any = lines
         if path.suffix == ".json":
-            entries = list(json.loads(text))
+            entries = parse_json(text)
         elif path.suffix == ".jsonl":
-            entries = [json.loads(line) for line in lines]
-    except (ValueError, TypeError) as error:
+            entries = [parse_json(line) for line in lines]
+    except ValueError as error:
         raise UserError(f"Prompt pool {path} is not valid JSON: {error}.") from error
+    if not isinstance(entries, list):
+        raise UserError(f"Prompt pool {path} must hold a list of prompts, [...].")
     prompts: dict[str, Prompt] = {}
     for number, entry in enumerate(entries, start=1):
         content = (entry.get("prompt") or entry.get("query")) if isinstance(entry, dict) else entry
@@ -224,8 +235,6 @@ def _check_anchors(trait: Trait) -> None:
             )
 
 
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        problem = error.errors()[0]
-        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
-    return " ".join(str(error).split())
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
