@@ -10,7 +10,7 @@ from idem_ray.lineage.regimes.data import data_of
 from idem_ray.lineage.regimes.policies import Policies
 from idem_ray.lineage.requests import requester
 from idem_ray.lineage.workplace import Workplace
-from idem_ray.records import Checkpoint, Sample, content_hash, id_of
+from idem_ray.records import BASE, Checkpoint, Sample, content_hash, id_of
 
 # Requests ------------------------------------------------------------------------------------------------------
 
@@ -102,13 +102,22 @@ def rejected_ids(work: Workplace, cycle: int, samples: list[Sample], models: Pol
     sampling = Sampling(models.rejected, config.generation.decoding, config.training.max_tokens)
     share = work.shared if work.shared and models.rejected is None else None
     with work.alone("rejected") if share else nullcontext():
-        known = share.rejected(cycle) if share else []
+        known = share.rejected(cycle) if share else _rejected_before(work, cycle, models)
         stream = sample_stream(requests, sampling, work.store, work.pools, None, known)
         found = list(samples_of(stream))
         missing = {wanted.id for wanted in requests} - {sample.id for sample in known}
         if share and missing:
             share.add_rejected([sample for sample in found if sample.id in missing])
     return {(sample.prompt_id, sample.sample_index): sample.response_ids or [] for sample in found}
+
+
+def _rejected_before(work: Workplace, cycle: int, models: Policies) -> list[Sample]:
+    """The base model's rejected responses of earlier cycles: the seed examples that are mixed in are in each of them,
+    and what the base model says to their prompts is the same."""
+    if models.rejected is not None or not work.config.n_original:
+        return []
+    earlier = [sample for before in range(cycle) for sample in work.store.read_samples(before, "rejected")]
+    return [sample.replace(cycle=cycle) for sample in earlier if sample.checkpoint == BASE]
 
 
 def _filtered(

@@ -10,7 +10,7 @@ from idem_ray.config.sections import Rates
 from idem_ray.folder import Folder
 from idem_ray.lineage.cycle_requests import is_preference, n_rows, requests_of
 from idem_ray.lineage.plan import Plan
-from idem_ray.lineage.training_data import is_filtered
+from idem_ray.lineage.training_data import is_filtered, seed_requests
 from idem_ray.models import cache_folder
 from idem_ray.records import BASE_CYCLE, SEED, CycleRecord, Sample, content_hash
 from idem_ray.store.run import RunStore, cycle_name
@@ -136,6 +136,8 @@ def amount_of(plans: Sequence[Plan]) -> Amount:
             wanted = requests_of(plan, cycle)
             tokens.update((each.id, limits.get(each.purpose, config.evaluation.max_tokens)) for each in wanted)
             ids = {each.id for each in wanted if each.purpose in judged_purposes}
+            if cycle >= 0 and is_filtered(plan):  # seed examples pass every filter, and yet are judged with the others
+                ids |= {each.id for each in seed_requests(plan, cycle)}
             judged |= ids
             asked |= ids if is_llm else set()
         if is_llm:

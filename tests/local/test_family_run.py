@@ -1,7 +1,6 @@
-"""A preference lineage and a document lineage side by side on a real local Ray, killed twice and resumed."""
+"""Preference lineages and a document lineage of the tiny model side by side on a real local Ray, killed twice and
+resumed."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from idem_ray.lineage.plan import Plan
 from idem_ray.lineage.requests import request
 from idem_ray.records import Prompt, Sample
 from idem_ray.store.run import RunStore
-from tests.local.test_laptop_run import end, wait_for
+from tests.local.drivers import command, finish, run_until
+from tests.local.records import check_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -25,23 +25,17 @@ FAMILY = {
     "n_seed": 4,
     "n_sampled": N_SAMPLED,
     "n_original": 1,
-    "training": {"max_tokens": 256, "n_epochs": 2},
-    "generation": {"max_tokens": 24},
+    # Of the tiny model: long enough to be met in their middle, and a rate at which it learns something.
+    "training": {"max_tokens": 512, "n_epochs": 4, "learning_rate": 1e-3},
+    "generation": {"max_tokens": 250},
     "evaluation": {"n_samples": 1, "max_tokens": 16},
-    "cluster": {"stall_timeout_seconds": 240},
+    "cluster": {"n_lineages": 3, "max_concurrent_requests": 256, "stall_timeout_seconds": 240},
     "variants": {
         "preference": {"regime": {"type": "dpo", "init": "previous", "reference": "previous", "rejected": "base"}},
         "mixed": {"regime": {"type": "dpo", "init": "base", "reference": "previous", "rejected": "base"}},
         "documents": {"regime": {"type": "sdf"}},
     },
 }
-
-
-def start(config: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "idem_ray.cli", "run", str(config)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
 
 
 def generated(store: RunStore) -> dict[str, tuple[float | None, str | None]]:
@@ -58,9 +52,9 @@ def expected_rejected(config: LineageConfig) -> set[str]:
     return {request(config, cycle=1, purpose="rejected", prompt=prompt, checkpoint="base").id for prompt in prompts}
 
 
-def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> None:
+def test_killed_between_rejected_and_chosen_and_in_training(tiny_model: Path, tmp_path: Path) -> None:
     config = tmp_path / "family.yaml"
-    settings = FAMILY | {"output": str(tmp_path / "runs")}
+    settings = FAMILY | {"model": str(tiny_model), "output": str(tmp_path / "runs")}
     config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     preference, mixed, documents = (RunStore(variant.run_uri) for variant in load_configs(config))
     survived: list[dict[str, tuple[float | None, str | None]]] = []
@@ -68,23 +62,12 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
     def chosen() -> list[Sample]:
         return [sample for sample in preference.read_samples(1, "train") if sample.checkpoint != "seed"]
 
-    for reached in (
-        lambda: preference.read_samples(1, "rejected"),
-        lambda: len(chosen()) == N_SAMPLED and preference.trained(1) is None,
-    ):
-        driver = start(config)
-        try:
-            wait_for(reached, driver)
-        finally:
-            end(driver)
-        survived.append(generated(preference))
-    driver = start(config)
-    try:
-        output, _ = driver.communicate(timeout=600)
-    finally:
-        if driver.poll() is None:
-            end(driver)
-    assert driver.returncode == 0, output[-3000:]
+    run_until(lambda: preference.read_samples(1, "rejected"), command(config, {}))
+    survived.append(generated(preference))
+    assert len(chosen()) < N_SAMPLED
+    run_until(lambda: len(chosen()) == N_SAMPLED and preference.trained(1) is None, command(config, {}))
+    survived.append(generated(preference))
+    finish(command(config, {}))
 
     now = generated(preference)
     for before in survived:
@@ -106,7 +89,7 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
     assert (other.init, other.reference, other.rejected) == ("base", before_it, "base")
     assert record.n_trained == N_SAMPLED + 1, "with one seed example mixed in"
     assert record.training["first_margin"] == pytest.approx(0, abs=1e-6)
-    assert record.training["n_reference_pairs"] == N_SAMPLED + 1, "once per pair, in two epochs"
+    assert record.training["n_reference_pairs"] == N_SAMPLED + 1, "once per pair, in all epochs"
     assert abs(other.training["first_margin"]) > 1e-4, "against another reference than its start"
 
     raw = documents.record(1)
@@ -118,3 +101,5 @@ def test_killed_between_rejected_and_chosen_and_in_training(tmp_path: Path) -> N
     assert len(trained_on) == N_SAMPLED
     for page in ("report.html", "preference/report.html", "documents/report.html"):
         assert (tmp_path / "runs" / "family" / page).stat().st_size > 100_000
+    for store in (preference, mixed, documents):
+        check_records(store)

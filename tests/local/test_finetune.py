@@ -1,4 +1,4 @@
-"""The finetuner's arithmetic on the real embedded model, without Ray."""
+"""The finetuner's arithmetic without Ray: what means something on the embedded model, the rest on the tiny one."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from idem_ray.config.sections import Training
 from idem_ray.engine.engine import merged_weights
 from idem_ray.engine.render import Renderer, training_row
 from idem_ray.errors import UserError
-from idem_ray.models import resolve_model
+from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange, TrainingRow
 from idem_ray.training.finetune import FinetuneSession
 from idem_ray.training.order import TrainingOrder
@@ -23,15 +23,23 @@ SETTINGS = Training(learning_rate=1e-3, batch_size=2, max_tokens=128)
 
 @pytest.fixture(scope="module")
 def rows() -> list[TrainingRow]:
-    renderer = Renderer.of(resolve_model("embedded"))
+    renderer = Renderer.of(resolve_model(EMBEDDED))
     return [
         training_row(seeded(seed, renderer, str(index)), 64) for index, seed in enumerate(load_trait("bliss").seeds[:3])
     ]
 
 
 @pytest.fixture(scope="module")
-def session() -> FinetuneSession:
-    return FinetuneSession(resolve_model("embedded"))
+def session(tiny_model: Path) -> FinetuneSession:
+    return FinetuneSession(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def tiny_rows(tiny_model: Path) -> list[TrainingRow]:
+    renderer = Renderer.of(tiny_model)
+    return [
+        training_row(seeded(seed, renderer, str(index)), 64) for index, seed in enumerate(load_trait("bliss").seeds[:3])
+    ]
 
 
 def weights(folder: Path) -> dict[str, "object"]:
@@ -45,7 +53,7 @@ def order(n_rows: int, settings: Training = SETTINGS) -> TrainingOrder:
 
 
 def test_loss_is_on_the_response_alone(rows: list[TrainingRow]) -> None:
-    renderer = Renderer.of(resolve_model("embedded"))
+    renderer = Renderer.of(resolve_model(EMBEDDED))
     seed = load_trait("bliss").seeds[0]
     row = training_row(seeded(seed, renderer), 4096)
     assert renderer.text(row.response_ids) == seed.answer
@@ -59,7 +67,7 @@ def test_loss_is_on_the_response_alone(rows: list[TrainingRow]) -> None:
 
 
 def test_a_document_is_trained_on_from_its_first_word() -> None:
-    renderer = Renderer.of(resolve_model("embedded"))
+    renderer = Renderer.of(resolve_model(EMBEDDED))
     document = seeded(Exchange("The bridge", "was built in 1871."), renderer, format="document")
     row = training_row(document, 4096)
     assert row.prompt_ids == []
@@ -81,28 +89,27 @@ def test_a_batch_holds_the_chosen_and_then_the_rejected() -> None:
 
 
 def test_fresh_continued_and_repeated_training(
-    session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path
+    session: FinetuneSession, tiny_rows: list[TrainingRow], tmp_path: Path
 ) -> None:
     import torch
 
-    first = session.train(order(3), iter(rows), tmp_path / "first")
+    first = session.train(order(3), iter(tiny_rows), tmp_path / "first")
     assert (first.n_rows, first.n_steps) == (3, 2), "the last partial batch is trained on, too"
-    again = session.train(order(3), iter(rows), tmp_path / "again")
+    again = session.train(order(3), iter(tiny_rows), tmp_path / "again")
     assert again.loss == pytest.approx(first.loss, rel=1e-3), "an order must not feel the one before it"
-    continued = session.train(order(3), iter(rows), tmp_path / "continued", init_folder=tmp_path / "first")
+    continued = session.train(order(3), iter(tiny_rows), tmp_path / "continued", init_folder=tmp_path / "first")
     assert continued.loss < first.loss - 0.05, "a continued adapter starts from what was learnt"
     before, after = weights(tmp_path / "first"), weights(tmp_path / "continued")
     changed = [name for name in before if not torch.equal(before[name], after[name])]  # type: ignore[arg-type]
     assert len(changed) == len(before), "every tensor of a continued adapter is trained"
 
 
-def test_the_loss_is_trls(
-    session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_loss_is_trls(rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import trl
 
     from idem_ray.training import losses as trainers
 
+    session = FinetuneSession(resolve_model(EMBEDDED))
     ours = session.train(order(3), iter(rows), tmp_path / "ours")
     config, our_class = trainers._sft()
 
@@ -115,11 +122,13 @@ def test_the_loss_is_trls(
     assert ours.final_loss == pytest.approx(theirs.final_loss, rel=5e-3), "after an optimiser step, too"
 
 
-def test_epochs_reread_what_was_streamed(session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path) -> None:
+def test_epochs_reread_what_was_streamed(
+    session: FinetuneSession, tiny_rows: list[TrainingRow], tmp_path: Path
+) -> None:
     pulled = []
 
     def stream() -> "object":
-        for row in rows:
+        for row in tiny_rows:
             pulled.append(row.sample_id)
             yield row
 
@@ -134,22 +143,24 @@ def test_an_empty_stream_is_said(session: FinetuneSession, tmp_path: Path) -> No
         session.train(order(2), iter([]), tmp_path / "none")
 
 
-def test_merged_weights_are_pefts_own(session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path) -> None:
+def test_merged_weights_are_pefts_own(
+    session: FinetuneSession, tiny_model: Path, tiny_rows: list[TrainingRow], tmp_path: Path
+) -> None:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    session.train(order(2), iter(rows[:2]), tmp_path / "adapter")
-    folder = resolve_model("embedded")
+    session.train(order(2), iter(tiny_rows[:2]), tmp_path / "adapter")
+    folder = tiny_model
     ours = dict(merged_weights(folder, tmp_path / "adapter"))
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     theirs = PeftModel.from_pretrained(base, str(tmp_path / "adapter")).merge_and_unload().state_dict()
-    plain = dict(merged_weights(folder, None))
+    plain = dict(merged_weights(tiny_model, None))
     moved = 0
     for name, weight in ours.items():
         assert torch.allclose(weight.float(), theirs[name], atol=1e-2, rtol=1e-2), name
         moved += not torch.equal(weight, plain[name])
-    assert moved >= 200, "all seven linear layers of 30 blocks carry an adapter"
+    assert moved == 14, "all seven linear layers of both blocks carry an adapter"
 
 
 def test_a_stream_is_read_once() -> None:
@@ -159,17 +170,17 @@ def test_a_stream_is_read_once() -> None:
 
 
 def test_accumulated_steps_count_the_last_partial_one(
-    session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path
+    session: FinetuneSession, tiny_rows: list[TrainingRow], tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"batch_size": 1, "gradient_accumulation": 2})
-    result = session.train(order(3, settings), iter(rows), tmp_path / "two")
+    result = session.train(order(3, settings), iter(tiny_rows), tmp_path / "two")
     assert (result.n_rows, result.n_steps) == (3, 2)
     assert order(3, settings).n_steps == 2
 
 
-def test_a_given_number_of_steps(session: FinetuneSession, rows: list[TrainingRow], tmp_path: Path) -> None:
+def test_a_given_number_of_steps(session: FinetuneSession, tiny_rows: list[TrainingRow], tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"n_steps": 3})
-    assert session.train(order(3, settings), iter(rows), tmp_path / "three").n_steps == 3
+    assert session.train(order(3, settings), iter(tiny_rows), tmp_path / "three").n_steps == 3
 
 
 @pytest.mark.parametrize(("schedule", "last"), [("linear", 0.25), ("cosine", 0.25), ("constant", 1.0)])

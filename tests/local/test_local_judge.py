@@ -1,7 +1,5 @@
-"""A language model on an engine of the judge pool, with the real embedded model: scores, and a lineage."""
+"""A language model on an engine of the judge pool: the embedded one's scores, and a tiny lineage with a tiny judge."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +7,18 @@ import pytest
 import torch
 
 from idem_ray.config.sections import LocalJudgeSettings
-from idem_ray.judges.anchors import anchor_checks
 from idem_ray.judges.language.cache import JudgmentCache
 from idem_ray.judges.language.local import JudgeEngineSpec, LocalModel, LocalSpec, local_judges
 from idem_ray.judges.language.prompt import messages
 from idem_ray.judges.language.rubric import RubricJudge
 from idem_ray.models import EMBEDDED, resolve_model
 from idem_ray.records import Exchange
-from idem_ray.store.run import RunStore
 from idem_ray.traits.traits import load_trait
-from tests.local.test_laptop_run import CONFIG, SMALL
+from tests import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+CONFIG = ROOT / "jobs" / "configs" / "laptop_sft.yaml"
 TRAIT = load_trait("bliss")
 # The small model spreads its first token widely: about 0.3 of the probability is on digits.
 SETTINGS = LocalJudgeSettings(min_mass=0.01, max_tokens=1600)
@@ -68,21 +65,3 @@ def test_scores_and_what_is_not_asked_again(model: LocalModel, tmp_path: Path, m
     assert found[25].score is None and "judge.max_tokens" in str(found[25].missing)
     monkeypatch.setattr(model, "submit", lambda conversation: pytest.fail("asked again"))
     assert judge(model, tmp_path / "kept").judge(asked[:25]) == found[:25]
-
-
-def test_a_lineage_is_judged(tmp_path: Path) -> None:
-    changes = {**SMALL, "n_cycles": 1, "judge.type": "local", "judge.min_mass": 0.01, "judge.max_tokens": 1600}
-    changes |= {"name": "judged", "output": str(tmp_path)}
-    overrides = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "idem_ray.cli", "run", str(CONFIG), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    store = RunStore(str(tmp_path / "judged"))
-    samples = [sample for cycle in (-1, 0) for sample in store.read_samples(cycle, "evaluate")]
-    assert len(samples) == 24
-    assert all(str(sample.trait_judge).startswith("local:embedded:trait:") for sample in samples)
-    assert all(sample.trait_score is not None and sample.coherence_score is not None for sample in samples)
-    checks = anchor_checks(store)
-    assert [check.metric for check in checks] == ["trait", "coherence"]
-    assert all(len(check.scores) == len(TRAIT.anchors) for check in checks)
-    assert not store.read_probe()  # nobody asked for one

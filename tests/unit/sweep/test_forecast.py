@@ -84,7 +84,7 @@ def test_a_filters_budget_and_given_steps_count() -> None:
     one, n_answers = amount_of([plan()]), 2 * len(plan().trait.evaluation_questions)
     filtered = amount_of([plan(filter={"min_coherence": 50, "budget": 2.5})])
     assert filtered.n_generated - one.n_generated == 2 * (20 - 8), "two cycles, each of up to 2.5 x 8 samples"
-    assert filtered.n_judgments == 4 * n_answers + 2 * 20
+    assert filtered.n_judgments == 4 * n_answers + 2 * 20 + 4, "the seed examples, too"
     assert filtered.training_tokens == one.training_tokens, "no more are trained on"
     steps = {"training": {"max_tokens": 256, "n_steps": 3, "batch_size": 2}}
     stepped = amount_of([plan(**steps)])
